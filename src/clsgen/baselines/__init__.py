@@ -1,0 +1,1 @@
+"""What the dual-head model is compared with."""

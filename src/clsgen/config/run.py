@@ -1,0 +1,73 @@
+"""The whole run: every section, and the checks that need two of them."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from clsgen.config.data import DataSettings
+from clsgen.config.model import ModelSettings
+from clsgen.config.prediction import CalibrationSettings, EvaluateSettings, PredictSettings
+from clsgen.config.section import Section
+from clsgen.config.training import TrainSettings
+
+
+class RunConfig(Section):
+    """Everything a run depends on."""
+
+    output: str = Field("runs/default", description="Run directory; created, never overwritten unless resumed.")
+    data: DataSettings = Field(DataSettings(), description="The rows and the task.")
+    model: ModelSettings = Field(ModelSettings(), description="The backbone and how it is tuned.")
+    train: TrainSettings = Field(TrainSettings(), description="One forward, two losses.")
+    calibrate: CalibrationSettings = Field(CalibrationSettings(), description="Calibrator and threshold.")
+    predict: PredictSettings = Field(PredictSettings(), description="How predictions are made.")
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="How predictions are judged.")
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> RunConfig:
+        problems = [*self._data_problems(), *self._model_problems(), *self._loss_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _data_problems(self) -> list[str]:
+        data, problems = self.data, []
+        if (data.task is None) == (data.train is None):
+            problems.append("data: set either data.task (built in) or data.train (own file), not both or neither.")
+        if data.split.num_folds is not None and data.split.fold >= data.split.num_folds:
+            problems.append(
+                f"data.split.fold must be below num_folds ({data.split.num_folds}); got {data.split.fold}."
+            )
+        if data.split.validation + data.split.calibration >= 0.8:
+            problems.append("data.split: validation + calibration must leave at least 20% of the rows for train.")
+        if data.restricted and self.train.report_to:
+            problems.append("train.report_to must be empty for restricted data. Remove the trackers.")
+        return problems
+
+    def _model_problems(self) -> list[str]:
+        model, problems = self.model, []
+        if model.init == "scratch" and model.backbone is not None:
+            problems.append("model.backbone must be null with model.init: scratch. Remove one of the two.")
+        if model.init == "pretrained" and model.backbone is None:
+            problems.append("model.backbone must name a hub id or a path, or set model.init: scratch.")
+        if model.init == "scratch" and model.tuning != "full":
+            problems.append(f"model.tuning must be full with model.init: scratch; got {model.tuning!r}.")
+        if model.scratch.width % model.scratch.num_heads:
+            problems.append("model.scratch.num_heads must divide model.scratch.width.")
+        if model.max_explanation_tokens >= model.max_length_tokens:
+            problems.append("model.max_explanation_tokens must be below model.max_length_tokens.")
+        return problems
+
+    def _loss_problems(self) -> list[str]:
+        model, train, problems = self.model, self.train, []
+        if model.tuning == "head_only" and train.explanation_weight > 0:
+            problems.append(
+                "train.explanation_weight must be 0 with model.tuning: head_only, whose language head is frozen. "
+                "Set it to 0, or choose lora or full."
+            )
+        if train.kl_weight > 0 and (model.tuning == "head_only" or model.init == "scratch"):
+            problems.append(
+                "train.kl_weight must be 0 with head_only (nothing moves) and init: scratch (no base to stay near)."
+            )
+        if train.kl_weight > 0 and train.explanation_weight == 0:
+            problems.append("train.kl_weight acts at explanation positions; set train.explanation_weight above 0.")
+        return problems

@@ -1,0 +1,1 @@
+"""Where explanations come from when the data has none."""

@@ -1,0 +1,1 @@
+"""Judges predictions, anybody's: numpy and scikit-learn, no torch."""

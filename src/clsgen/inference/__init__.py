@@ -1,0 +1,1 @@
+"""One prefill: the probability first, then the reason."""

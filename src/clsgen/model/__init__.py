@@ -1,0 +1,1 @@
+"""The dual-head model: backbone, class head, losses, calibration, checkpoints."""

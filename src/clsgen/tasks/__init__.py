@@ -1,0 +1,1 @@
+"""Built-in tasks: each hands rows to the data layer."""

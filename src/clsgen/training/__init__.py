@@ -1,0 +1,1 @@
+"""One forward, two losses, under the transformers Trainer."""

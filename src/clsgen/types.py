@@ -1,0 +1,124 @@
+"""The nouns that every layer shares: example, task, rows by role, prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["train", "validation", "calibration", "test"]
+ROLES: tuple[Role, ...] = ("train", "validation", "calibration", "test")
+
+ExplanationMode = Literal["free", "decision"]
+"""free: the generator states its own view, then the answer. decision: it argues for the head's decision."""
+
+CONTRACT_SENTENCE = "The reason is written after the probability and does not cause it."
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled (or unlabelled) text.
+
+    Attributes:
+        id: Unique within its task.
+        document: The text that is read, and the only part that may be cut.
+        question: What is asked of this document (a claim, a hypothesis); "" where the task's instruction says all.
+        label: One of the task's labels, as a string; None where unknown.
+        explanation: Why the label holds, in words; None where there is none.
+        groups: Keys that tie rows together (patient, trial, article), each with its kind as a prefix
+            ("nct_id:NCT01"). Rows that share any key form one connected component; () means a row on its own.
+        metadata: Anything else worth keeping (a true risk, a cause); JSON values only, never input to the model.
+    """
+
+    id: str
+    document: str
+    question: str = ""
+    label: str | None = None
+    explanation: str | None = None
+    groups: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """What is asked, and in which words.
+
+    Attributes:
+        name: Short name, `clinifact` or the user's own.
+        labels: The classes in the order of the head's outputs; 2 or more, distinct, non-empty.
+        instruction: The sentence(s) that follow the document and say what to decide.
+        positive: For two classes, the label whose probability is reported and thresholded; None for more.
+        is_restricted: Data under an access agreement: nothing leaves the machine, no text is printed.
+        proxies: Metadata columns that give the label away and must never be input, quoted or shown.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    instruction: str
+    positive: str | None = None
+    is_restricted: bool = False
+    proxies: tuple[str, ...] = ()
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes, C."""
+        return len(self.labels)
+
+    @property
+    def positive_index(self) -> int | None:
+        """Index of `positive` in `labels`; None with more than two classes."""
+        return None if self.positive is None else self.labels.index(self.positive)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task with its rows as its source publishes them.
+
+    Attributes:
+        spec: The task.
+        train: Rows that may be carved into train, validation and calibration.
+        test: The published held-out rows; () where the source has one file and the split carves a test role too.
+        dropped: Reason -> number of source rows left out (contract: nothing silent).
+    """
+
+    spec: TaskSpec
+    train: tuple[Example, ...]
+    test: tuple[Example, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one example; one line of predictions.jsonl.
+
+    Attributes:
+        id: The example's id.
+        probs: Label -> calibrated probability, sums to 1, in the order of the task's labels.
+        logits: Raw class logits on the natural prior, in the order of the labels.
+        decision: The label decided by the stored threshold (two classes) or the largest probability.
+        threshold: Probability of the positive label from which it is decided; None with more than two classes.
+        num_document_tokens_cut: Document tokens left out to fit the context; 0 if whole.
+        mode: The mode of the explanation; None where none was asked for.
+        explanation: The generated reason, without the stated answer; None where none was asked for.
+        stated_label: The label that the text itself states; None where unparsed or none was asked for.
+        has_ended: Whether the generator ended by itself; None where no explanation was asked for.
+        agreement: free mode: stated_label equals decision, None if unparsed; decision mode: None.
+        label: The known label, where the input carried one.
+        group: Connected-component id, where known; intervals resample by it.
+        question: What was asked, where the input carried it.
+    """
+
+    id: str
+    probs: Mapping[str, float]
+    logits: tuple[float, ...]
+    decision: str
+    threshold: float | None = None
+    num_document_tokens_cut: int = 0
+    mode: ExplanationMode | None = None
+    explanation: str | None = None
+    stated_label: str | None = None
+    has_ended: bool | None = None
+    agreement: bool | None = None
+    label: str | None = None
+    group: str | None = None
+    question: str = ""
