@@ -1,0 +1,380 @@
+"""The stock backbone: the only file that knows transformers' model classes and peft.
+
+The backbone stays an unmodified Hugging Face class; adapters are PEFT's, embeddings keep their size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    Cache,
+    DynamicCache,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
+
+from clsgen.errors import ArtifactError, HardwareError, ModelError
+
+DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+_LORA_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "gpt2": ("c_attn", "c_proj", "c_fc"),
+    "gpt_neox": ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
+    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
+}
+_LORA_TARGETS_DEFAULT = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def preflight(name: str, revision: str | None = None) -> Path:
+    """Find the backbone's config before anything heavy: a few kilobytes, or an error that says what to do.
+
+    Args:
+        name: Path of a directory, or hub id.
+        revision: Hub revision; None: the default branch.
+
+    Returns:
+        The directory that holds config.json (the hub cache's snapshot for a hub id).
+
+    Raises:
+        ModelError: Missing, gated, misnamed, or not in the cache while offline.
+    """
+    if Path(name).is_dir():
+        return _check_directory(Path(name))
+    try:
+        return Path(hf_hub_download(name, "config.json", revision=revision)).parent
+    except GatedRepoError:
+        raise ModelError(
+            f"model.backbone: {name} is gated: access must be granted first. Accept its licence on the hub with your "
+            "account, then `hf auth login` (or set HF_TOKEN), and run again."
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelError(
+            f"model.backbone must be a directory or a hub id that exists; got {name!r}. Check the spelling, or "
+            "`hf auth login` if it is private."
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"model.backbone: {name!r} is neither a directory nor in the hub cache, and the hub can't be reached "
+            f"({type(error).__name__}). Give a path, or download it first: hf download {name}."
+        ) from None
+
+
+def _check_directory(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"model.backbone: {folder} must hold config.json; it does not. Is it a model directory?")
+    if not weight_files(folder):
+        raise ModelError(f"model.backbone: {folder} must hold *.safetensors or pytorch_model*.bin; it has no weights.")
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Weight files of a model directory: safetensors where there are any, else .bin; adapters and heads are not."""
+    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found
+    return []
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over the contents of the weight files, in order of their names."""
+    digest = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
+    """The backbone's tokenizer (fast)."""
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model.backbone: the tokenizer of {name!r} can't be loaded: {error}") from error
+
+
+def load_backbone(
+    name: str, *, revision: str | None = None, dtype: str = "float32", is_quantized: bool = False
+) -> PreTrainedModel:
+    """Load a causal language model with an explicit dtype, and check that we read it as its own forward does.
+
+    Args:
+        name: Path or hub id.
+        revision: Hub revision.
+        dtype: "float32" or "bfloat16".
+        is_quantized: 4-bit NF4 weights (qlora); CUDA only.
+
+    Raises:
+        HardwareError: is_quantized without CUDA.
+        ModelError: The model can't be loaded, misses weights, or computes its logits in a way not understood.
+    """
+    arguments: dict[str, Any] = {"dtype": DTYPES[dtype], "revision": revision, "output_loading_info": True}
+    if is_quantized:
+        require_cuda_for_qlora()
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(name, **arguments)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"model.backbone: {name!r} can't be loaded as a causal language model: {error}") from error
+    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if missing:
+        raise ModelError(
+            f"model.backbone: {name!r} must hold every weight of {type(model).__name__}; missing or misshapen: "
+            f"{', '.join(missing[:5])} ({len(missing)} in all). Its head would be random."
+        )
+    model.eval()
+    check_logits(model)
+    return cast(PreTrainedModel, model)
+
+
+def require_cuda_for_qlora() -> None:
+    """Refuse 4-bit kernels where there is no CUDA.
+
+    Raises:
+        HardwareError: No CUDA device.
+    """
+    if not torch.cuda.is_available():
+        raise HardwareError("model.tuning: qlora needs a CUDA device; none is here. Use lora, which runs on any.")
+
+
+def scratch_backbone(
+    *, vocabulary: int, width: int, num_layers: int, num_heads: int, max_length_tokens: int, is_tied: bool, seed: int
+) -> PreTrainedModel:
+    """A small Llama with random weights, drawn from `seed` without touching the global generator."""
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=-(-width * 8 // 3 // 32) * 32,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_heads,
+        max_position_embeddings=max_length_tokens,
+        tie_word_embeddings=is_tied,
+        attention_dropout=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.eval()
+    return cast(PreTrainedModel, model)
+
+
+def set_special_ids(model: PreTrainedModel, *, pad_id: int, end_id: int) -> None:
+    """Write pad and end ids where stock code looks for them: config and generation config.
+
+    The backbone's own end ids (a list in some chat models) are kept beside ours.
+    """
+    ends = _end_ids(model.generation_config) or _end_ids(model.config)
+    ends = [end_id, *(index for index in ends if index not in (end_id, pad_id))]
+    model.config.pad_token_id = pad_id
+    model.config.eos_token_id = ends[0] if len(ends) == 1 else ends
+    if model.generation_config is None:
+        model.generation_config = GenerationConfig()
+    model.generation_config.pad_token_id = pad_id
+    model.generation_config.eos_token_id = model.config.eos_token_id
+
+
+def _end_ids(config: Any) -> list[int]:
+    value = getattr(config, "eos_token_id", None)
+    if value is None:
+        return []
+    return [value] if isinstance(value, int) else list(value)
+
+
+def end_ids(model: PreTrainedModel) -> tuple[int, ...]:
+    """Ids at which the backbone itself stops writing."""
+    return tuple(dict.fromkeys(_end_ids(model.generation_config) + _end_ids(model.config)))
+
+
+def base_of(model: nn.Module) -> PreTrainedModel:
+    """The stock causal model under a PEFT wrapper, or the model itself."""
+    return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """The decoder that yields the last hidden states (final norm included), adapters in place."""
+    return cast(nn.Module, base_of(model).base_model)
+
+
+def project(model: nn.Module, hidden_ND: Tensor) -> Tensor:
+    """Vocabulary logits of chosen positions only.
+
+    Args:
+        model: Causal model, wrapped or not.
+        hidden_ND: Last hidden states, (N, D).
+
+    Returns:
+        (N, V), float32, as the model's own forward gives them (scaling and soft-capping included).
+    """
+    base = base_of(model)
+    output = base.get_output_embeddings()
+    logits_NV: Tensor = output(hidden_ND.to(output.weight.dtype)).float()
+    config = base.config.get_text_config()
+    if (scale := getattr(config, "logit_scale", None)) is not None:
+        logits_NV = logits_NV * scale
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        logits_NV = logits_NV / divisor
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits_NV = cap * torch.tanh(logits_NV / cap)
+    return logits_NV
+
+
+@torch.no_grad()
+def check_logits(model: PreTrainedModel) -> None:
+    """Compare our body-then-projection with the model's own forward on a few ids.
+
+    Raises:
+        ModelError: They differ: the architecture treats its logits in a way not understood here.
+    """
+    ids_BL = torch.arange(6, device=model.device)[None] % model.config.get_text_config().vocab_size
+    hidden_BLD = body_of(model)(input_ids=ids_BL, use_cache=False).last_hidden_state
+    ours = project(model, hidden_BLD[0])
+    theirs = model(input_ids=ids_BL, use_cache=False).logits[0].float()
+    tolerance = 1e-4 if model.dtype == torch.float32 else 0.05
+    if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max() + 1)):
+        raise ModelError(
+            f"model.backbone: {type(model).__name__} computes its vocabulary logits in a way that is not understood. "
+            "Please report the architecture."
+        )
+
+
+def new_cache(model: nn.Module) -> Cache:
+    """An empty cache of keys and values that grows (sliding windows where the architecture has them)."""
+    return DynamicCache(config=base_of(model).config)
+
+
+def hidden_size(model: nn.Module) -> int:
+    """Width D of the last hidden state."""
+    return int(base_of(model).config.get_text_config().hidden_size)
+
+
+def context_tokens(model: nn.Module) -> int | None:
+    """Longest input the backbone was made for; None where it does not say."""
+    value = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
+    return None if value is None else int(value)
+
+
+def lora_targets(model: PreTrainedModel) -> tuple[str, ...]:
+    """Attention and MLP projections of the architecture, never the output layer."""
+    wanted = _LORA_TARGETS.get(model.config.model_type, _LORA_TARGETS_DEFAULT)
+    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    found = tuple(name for name in wanted if name in present)
+    if not found:
+        raise ModelError(
+            f"model.lora.targets must be given for the architecture {model.config.model_type!r}: none of its known "
+            f"layer names is there. It has, among others: {sorted(present - {''})[:20]}."
+        )
+    return found
+
+
+def add_lora(
+    model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, targets: Sequence[str] | None
+) -> PeftModel:
+    """Wrap the backbone with trainable low-rank adapters; every other weight is frozen."""
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(targets if targets is not None else lora_targets(model)),
+        task_type="CAUSAL_LM",
+        bias="none",
+        fan_in_fan_out=model.config.model_type == "gpt2",
+    )
+    try:
+        return cast(PeftModel, get_peft_model(model, config))
+    except ValueError as error:
+        raise ModelError(f"model.lora.targets must name layers of the backbone; {error}") from error
+
+
+@contextmanager
+def adapter_off(model: nn.Module) -> Iterator[None]:
+    """Within it the wrapped model computes what its frozen base would, dropout off.
+
+    Raises:
+        RuntimeError: The model has no adapter to switch off.
+    """
+    if not isinstance(model, PeftModel):
+        raise RuntimeError("only a model with an adapter holds its base; keep a reference of a full-tuned one")
+    was_training = model.training
+    model.eval()
+    try:
+        with model.disable_adapter():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def save_adapter(model: PeftModel, folder: Path, *, base_name: str) -> None:
+    """Write adapter_config.json and adapter_model.safetensors, without paths of this machine."""
+    model.peft_config["default"].base_model_name_or_path = base_name
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def load_adapter(model: PreTrainedModel, folder: Path, state: Mapping[str, Tensor]) -> PeftModel:
+    """Wrap `model` with the saved adapter; every tensor must be there, with its shape.
+
+    Raises:
+        ArtifactError: A missing, unknown or misshapen tensor.
+    """
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = False
+    wrapped = cast(PeftModel, get_peft_model(model, config))
+    expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    check_tensors("adapter_model.safetensors", dict(state), expected)
+    set_peft_model_state_dict(wrapped, dict(state))
+    wrapped.eval()
+    return wrapped
+
+
+def check_tensors(where: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Compare names, shapes and finiteness.
+
+    Raises:
+        ArtifactError: Naming the file and the first tensors that differ.
+    """
+    missing = sorted(set(expected) - set(found))
+    unknown = sorted(set(found) - set(expected))
+    misshapen = [name for name in expected if name in found and found[name].shape != expected[name].shape]
+    broken = [name for name, tensor in found.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    for kind, names in (("missing", missing), ("unknown", unknown), ("misshapen", misshapen), ("not finite", broken)):
+        if names:
+            raise ArtifactError(
+                f"{where}: tensors must be complete; {kind}: {', '.join(names[:3])} ({len(names)} in all). "
+                "Restore the file from the run that made it."
+            )
+
+
+def merge_adapter(model: nn.Module) -> PreTrainedModel:
+    """The stock model with the adapter added into its weights; the wrapper is gone."""
+    return cast(PreTrainedModel, model.merge_and_unload()) if isinstance(model, PeftModel) else base_of(model)
+
+
+def is_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products have hardware on this device."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text() if os.name == "posix" and flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text

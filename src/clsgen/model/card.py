@@ -1,0 +1,59 @@
+"""The model card: what the directory is, what its numbers mean, what it must not be used for."""
+
+from __future__ import annotations
+
+from clsgen.model.calibration import Calibrator
+from clsgen.model.decision import DecisionRule
+from clsgen.types import CONTRACT_SENTENCE, TaskSpec
+
+
+def model_card(spec: TaskSpec, calibrator: Calibrator, rule: DecisionRule, *, base_name: str, tuning: str) -> str:
+    """Markdown card of a model directory.
+
+    Args:
+        spec: The task.
+        calibrator: Its calibrator.
+        rule: Its decision rule.
+        base_name: Hub id or folder name of the base, or "scratch".
+        tuning: full, lora, qlora or head_only.
+    """
+    threshold = (
+        "The label with the largest probability is decided."
+        if rule.threshold is None
+        else f"`{spec.positive}` is decided from a probability of {rule.threshold:.4f} upwards "
+        f"(policy `{rule.policy}`, chosen on {rule.chosen_on} rows)."
+    )
+    restricted = (
+        "\n**Restricted: made from data under an access agreement. Do not share it outside that agreement.**\n"
+        if spec.is_restricted
+        else ""
+    )
+    return f"""---
+library_name: clsgen
+pipeline_tag: text-classification
+tags: [clsgen, text-classification, calibration, explanation]
+---
+
+# {spec.name}
+{restricted}
+A dual-head model: a class head gives calibrated probabilities of {", ".join(f"`{label}`" for label in spec.labels)};
+the language head writes a reason. {CONTRACT_SENTENCE}
+
+| | |
+|---|---|
+| asked | {spec.instruction} |
+| base | {base_name} |
+| tuning | {tuning} |
+| calibrator | {calibrator.method}, fitted on {calibrator.num_rows} rows |
+| decision | {threshold} |
+
+```python
+from clsgen import Classifier
+
+classifier = Classifier.from_pretrained("path/to/this/directory")
+classifier.predict_proba(["a text"])
+```
+
+Probabilities hold for texts like the calibration rows. At a site with another prevalence pass `prior=`, and
+recalibrate on rows of your own before acting on them. Generated reasons can be wrong.
+"""

@@ -1,0 +1,261 @@
+"""A transformers.Trainer with two losses. B examples, C classes, N supervised positions, V vocabulary."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+
+from clsgen.data.batch import UNLABELLED, EncodedExample, collate, plan_batches
+from clsgen.errors import ArtifactError, HardwareError, TrainingError
+from clsgen.model.dual import DualModel, DualOutput
+from clsgen.model.losses import LossSum, class_loss, kl_to_base, token_loss
+from clsgen.training.objective import Objective
+from clsgen.training.sampler import LengthGroupedSampler
+
+WEIGHTS_FILE = "model.safetensors"
+
+OnEvaluate = Callable[[DualModel, Tensor, Tensor], Mapping[str, float]]
+"""(model, class_logits_NC, labels_N of labelled validation rows) -> more figures to log."""
+
+
+class DualTrainer(Trainer):
+    """Trains a `DualModel`; checkpoints, resume, tracking and mixed precision are the Trainer's own.
+
+    Each term of the loss is a sum over the optimizer step divided by its own denominator, gathered over micro-batches
+    and ranks before the first backward: labelled rows for the class loss, explanation tokens for the others.
+    """
+
+    loss_is_scaled_for_ga = True
+    optimizer: Any
+    control: Any
+
+    def __init__(
+        self,
+        model: DualModel,
+        args: TrainingArguments,
+        *,
+        train_rows: Sequence[EncodedExample],
+        validation_rows: Sequence[EncodedExample],
+        objective: Objective,
+        pad_id: int,
+        on_evaluate: OnEvaluate | None = None,
+        **trainer_arguments: Any,
+    ) -> None:
+        if args.n_gpu > 1:
+            raise HardwareError(
+                f"train: {args.n_gpu} GPUs must each have a process of their own (DataParallel changes the loss). "
+                "Start with `accelerate launch -m clsgen.cli train ...`, or set CUDA_VISIBLE_DEVICES to one."
+            )
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=list(train_rows),
+            eval_dataset=list(validation_rows),
+            data_collator=lambda rows: collate(rows, pad_id=pad_id)._asdict(),
+            **trainer_arguments,
+        )
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self._objective = objective
+        self._on_evaluate = on_evaluate
+        self._pad_id = pad_id
+        self._since_log: dict[str, float] = {}
+
+    # ---- loss ----
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor]:
+        """Micro-batches of one optimizer step with their denominators (labelled rows, explanation tokens)."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        counts_2 = torch.zeros(2, dtype=torch.long, device=device)
+        for batch in batches:
+            counts_2[0] += (batch["labels_B"] != UNLABELLED).sum().to(device)
+            counts_2[1] += len(batch["target_N"])
+        return batches, self.accelerator.reduce(counts_2, reduction="sum")
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective's share of one micro-batch, already divided by the whole step's denominators."""
+        assert isinstance(num_items_in_batch, Tensor)
+        output: DualOutput = model(
+            **{name: tensor for name, tensor in inputs.items() if name not in ("labels_B", "target_N")},
+            with_base=self._objective.kl_weight > 0,
+        )
+        rows, tokens = num_items_in_batch.tolist()
+        terms = self._terms(output, inputs)
+        loss = torch.zeros((), device=output.class_logits_BC.device)
+        for name, (term, weight) in terms.items():
+            denominator = rows if name == "class_loss" else tokens
+            share = term.total / max(denominator, 1)
+            self._since_log[name] = self._since_log.get(name, 0.0) + float(share.detach())
+            loss = loss + weight * share
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"train: the loss at step {self.state.global_step + 1} must be finite; got "
+                + ", ".join(f"{name}={float(term.total):g}" for name, (term, _) in terms.items())
+                + ". Lower train.learning_rate, or set train.precision to float32."
+            )
+        # DDP averages gradients over ranks; the denominators already cover all of them.
+        loss = loss * self.accelerator.num_processes
+        return (loss, output) if return_outputs else loss
+
+    def _terms(self, output: DualOutput, inputs: Mapping[str, Tensor]) -> dict[str, tuple[LossSum, float]]:
+        objective = self._objective
+        weights = objective.class_weights
+        classes = class_loss(
+            output.class_logits_BC,
+            inputs["labels_B"],
+            class_weights_C=None if weights is None else torch.tensor(weights, device=output.class_logits_BC.device),
+            label_smoothing=objective.label_smoothing,
+        )
+        terms = {"class_loss": (classes, 1.0)}
+        if objective.explanation_weight > 0:
+            tokens = token_loss(output.token_logits_NV, inputs["target_N"])
+            terms["explanation_loss"] = (tokens, objective.explanation_weight)
+        if output.base_logits_NV is not None:
+            terms["kl"] = (kl_to_base(output.base_logits_NV, output.token_logits_NV), objective.kl_weight)
+        return terms
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the terms of the loss, mean per step since the last log."""
+        if "loss" in logs and self._since_log:
+            steps = max(1, self.state.global_step - getattr(self, "_last_logged_step", 0))
+            logs = {**logs, **{name: total / steps for name, total in self._since_log.items()}}
+            self._since_log = {}
+            self._last_logged_step = self.state.global_step
+        super().log(logs, start_time)
+
+    # ---- data order and optimizer ----
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        rows: list[EncodedExample] = self.train_dataset if train_dataset is None else train_dataset
+        return LengthGroupedSampler(
+            [row.num_tokens for row in rows], batch_size=self._train_batch_size, seed=self.args.seed
+        )
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """AdamW; the class head has a learning rate of its own, norms and biases no decay."""
+        if self.optimizer is None:
+            factory, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            decayed = set(self.get_decay_parameter_names(self.model))
+            groups: dict[tuple[bool, bool], list[Tensor]] = {}
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    groups.setdefault((name in decayed, name.startswith("head.")), []).append(parameter)
+            self.optimizer = factory(
+                [
+                    {
+                        "params": parameters,
+                        "weight_decay": self.args.weight_decay if is_decayed else 0.0,
+                        "lr": self._objective.head_learning_rate if is_head else self.args.learning_rate,
+                    }
+                    for (is_decayed, is_head), parameters in sorted(groups.items())
+                ],
+                **arguments,
+            )
+        return self.optimizer
+
+    # ---- evaluation ----
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Both losses on the validation rows, and what `on_evaluate` adds; no vocabulary logits are kept."""
+        rows: list[EncodedExample] = self.eval_dataset if eval_dataset is None else eval_dataset
+        self.model.eval()
+        totals = {"class_loss": [0.0, 0], "explanation_loss": [0.0, 0]}
+        logits, labels = [], []
+        budget = max(2048, max(row.num_tokens for row in rows))
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for plan in plan_batches([row.num_tokens for row in rows], batch_tokens=budget):
+                batch = collate([rows[index] for index in plan], pad_id=self._pad_id)._asdict()
+                batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
+                output = self.model(
+                    **{name: tensor for name, tensor in batch.items() if name not in ("labels_B", "target_N")}
+                )
+                for name, term in (
+                    ("class_loss", class_loss(output.class_logits_BC, batch["labels_B"])),
+                    ("explanation_loss", token_loss(output.token_logits_NV, batch["target_N"])),
+                ):
+                    totals[name][0] += float(term.total)
+                    totals[name][1] += int(term.weight)
+                logits.append(output.class_logits_BC.float().cpu())
+                labels.append(batch["labels_B"].cpu())
+        figures = _losses(totals, self._objective.explanation_weight)
+        if self._on_evaluate is not None:
+            logits_NC, labels_N = torch.cat(logits), torch.cat(labels)
+            is_labelled = labels_N != UNLABELLED
+            figures.update(self._on_evaluate(self.model, logits_NC[is_labelled], labels_N[is_labelled]))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    # ---- checkpoints ----
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise TrainingError(
+                f"train: checkpoint {folder.name} must be written; {error}. Earlier checkpoints are whole: free some "
+                "space or mend the folder's rights, then run the same command with --resume."
+            ) from error
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        folder = Path(self.args.output_dir if output_dir is None else output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.contiguous().cpu() for name, tensor in self.model.trained_state().items()}
+        broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+        if broken:
+            raise TrainingError(
+                f"train: weights must be finite at step {self.state.global_step}; {broken[0]} is not ({len(broken)} "
+                "in all). Nothing was saved; lower train.learning_rate."
+            )
+        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._restore(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        self._restore(Path(str(self.state.best_model_checkpoint)))
+
+    def _restore(self, folder: Path) -> None:
+        file = folder / WEIGHTS_FILE
+        try:
+            state = load_file(file, device=str(self.args.device))
+        except (OSError, SafetensorError) as error:
+            raise ArtifactError(f"{file.name} of {folder.name} must be whole; {error}. Resume from another.") from error
+        self.model.load_trained_state(state, where=f"{folder.name}/{WEIGHTS_FILE}")
+
+
+def early_stopping(patience: int | None) -> list[EarlyStoppingCallback]:
+    """The Trainer's own early stopping; [] for None."""
+    return [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
+
+
+def _losses(totals: Mapping[str, Sequence[float]], explanation_weight: float) -> dict[str, float]:
+    """Means of the two losses, their weighted sum, and the perplexity of the explanations where there are any."""
+    mean = {name: total / count for name, (total, count) in totals.items() if count}
+    loss = mean.get("class_loss", 0.0) + explanation_weight * mean.get("explanation_loss", 0.0)
+    if "explanation_loss" in mean:
+        mean["perplexity"] = math.exp(min(mean["explanation_loss"], 700.0))
+    return {"loss": loss, **mean}
