@@ -1,0 +1,34 @@
+# One virtual environment for everything; it is made again when the requirements change.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: venv quickstart check test docs-config
+
+venv: $(STAMP)
+
+# torch first and alone, so that a wheel built for this machine (a CPU build, a local folder of wheels) is the one
+# that the rest is resolved against.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+quickstart: $(STAMP)
+	$(BIN)/clsgen quickstart
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
+
+# The fast tier, then the slow one; pytest exits 5 when no test is marked slow.
+test: $(STAMP)
+	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m slow || test $$? -eq 5
+
+docs-config: $(STAMP)
+	$(BIN)/python scripts/build_docs.py

@@ -1,0 +1,6 @@
+"""`python -m clsgen`: the command line."""
+
+from clsgen.cli.main import main
+
+if __name__ == "__main__":
+    main()
