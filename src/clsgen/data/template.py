@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from clsgen.data.tokenizer import PlainEncoder
@@ -127,7 +127,7 @@ def build_template(
         )
     before, rest = rendered.split(_DOCUMENT)
     between, after = rest.split(_QUESTION)
-    template = Template(
+    return Template(
         before=before,
         between=between,
         after=after,
@@ -138,8 +138,12 @@ def build_template(
         max_explanation_tokens=max_explanation_tokens,
         truncation=truncation,
     )
+
+
+def sealed(template: Template, tokenizer: Any) -> Renderer:
+    """A renderer whose template carries the golden hash; called when the tokenizer will change no more."""
     golden = Renderer(template, tokenizer).golden_hash()
-    return Template(**{**asdict(template), "golden": golden})
+    return Renderer(replace(template, golden=golden), tokenizer)
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
@@ -257,6 +261,10 @@ class Renderer:
     def decode(self, ids: list[int]) -> str:
         """Text of generated ids, without control tokens."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def decode_all(self, ids: list[int]) -> str:
+        """Text of ids with control tokens shown, for people who look at rendered rows."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def golden_hash(self) -> str:
         """Hash of a fixed prompt's ids: changes when tokenizer or template do.

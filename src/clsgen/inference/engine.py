@@ -55,8 +55,8 @@ class Engine:
 
     def __init__(self, model: DualModel, *, pad_id: int, end_id: int) -> None:
         self.model = model.eval()
+        self.end_id = end_id
         self._pad_id = pad_id
-        self._end_id = end_id
 
     @torch.inference_mode()
     def class_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -88,7 +88,7 @@ class Engine:
         ended = [False] * len(forced)
         for step in self.steps(prefilled, forced, max_new_tokens=max_new_tokens):
             for row, token in step.items():
-                if token == self._end_id:
+                if token == self.end_id:
                     ended[row] = True
                 else:
                     written[row].append(token)
@@ -103,7 +103,7 @@ class Engine:
         for step in range(max_new_tokens):
             prefilled, next_ids = self._advance(prefilled, tokens)
             yield dict(zip(rows, next_ids, strict=True))
-            active = [index for index, token in enumerate(next_ids) if token != self._end_id]
+            active = [index for index, token in enumerate(next_ids) if token != self.end_id]
             if not active or step + 1 == max_new_tokens:
                 return
             if len(active) < len(rows):

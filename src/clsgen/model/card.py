@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsgen.model.calibration import Calibrator
+from clsgen.model.calibrator import Calibrator
 from clsgen.model.decision import DecisionRule
 from clsgen.types import CONTRACT_SENTENCE, TaskSpec
 

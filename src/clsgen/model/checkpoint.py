@@ -31,7 +31,7 @@ from clsgen.artifacts import check_manifest, recover_folder, swap_folder, write_
 from clsgen.data.template import Renderer, Template
 from clsgen.errors import ArtifactError
 from clsgen.model import backbone
-from clsgen.model.calibration import Calibrator
+from clsgen.model.calibrator import Calibrator
 from clsgen.model.card import model_card
 from clsgen.model.decision import DecisionRule
 from clsgen.model.dual import DualModel

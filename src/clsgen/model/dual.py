@@ -131,10 +131,10 @@ class DualModel(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """What transformers.Trainer calls; embeddings are made to carry a gradient so that adapters get theirs."""
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward; embeddings are made to carry a gradient so that adapters get one."""
         base = backbone.base_of(self.language_model)
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        base.gradient_checkpointing_enable({"use_reentrant": False})
         if self.tuning != "full":
             base.enable_input_require_grads()
 

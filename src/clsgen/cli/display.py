@@ -1,0 +1,105 @@
+"""What several commands show: progress on a terminal, plain lines elsewhere, tables of figures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from transformers import TrainerCallback
+from transformers.utils import logging as transformers_logging
+
+console = Console(highlight=False)
+
+_FIRST = ("epoch", "loss", "class_loss", "explanation_loss", "kl", "auroc", "brier", "perplexity", "ended_share")
+
+
+def quiet_libraries() -> None:
+    """Keep other libraries' progress bars and notices off the screen; ours say the same once."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+class TrainingDisplay(TrainerCallback):  # type: ignore[misc]
+    """A progress bar and a line at each evaluation on a terminal; plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar, where there is a terminal."""
+        if console.is_terminal and state.is_world_process_zero:
+            self._progress = _bar()
+            self._progress.start()
+            self._task = self._progress.add_task("training", total=state.max_steps, completed=state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=state.global_step)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        """One line a log; training losses only where there is no bar to show that something moves."""
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        is_evaluation = any(name.startswith("eval_") for name in logs)
+        if self._progress is None or is_evaluation:
+            console.print(
+                f"step {state.global_step:>5} of {state.max_steps}  {_line(logs, is_evaluation=is_evaluation)}"
+            )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def _line(logs: Mapping[str, float], *, is_evaluation: bool) -> str:
+    prefix = "eval_" if is_evaluation else ""
+    figures = {name.removeprefix(prefix): value for name, value in logs.items()}
+    shown = [name for name in _FIRST if name in figures and name != "epoch"]
+    text = "  ".join(f"{name} {figures[name]:.4g}" for name in shown)
+    return f"{'validation' if is_evaluation else 'train'}  {text}"
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+
+
+@contextmanager
+def row_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of rows on a terminal, nothing elsewhere."""
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with _bar() as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def metrics_table(result: Mapping[str, Any]) -> Table:
+    """Probability and explanation figures with their intervals; what is undefined says why."""
+    share = round(100 * result["bootstrap"]["confidence"])
+    table = Table(title=f"{result['split']} role: {result['num_rows']} rows in {result['num_groups']} groups")
+    for name, justify in (("figure", "left"), ("value", "right"), (f"{share}% interval", "right"), ("n", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for part in ("metrics", "explanations"):
+        for name, entry in result[part].items():
+            if entry["value"] is None:
+                table.add_row(name, "-", str(entry.get("reason", "")), str(entry["n"]))
+            else:
+                low, high = entry["low"], entry["high"]
+                interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+                table.add_row(name, f"{entry['value']:.3f}", interval, str(entry["n"]))
+        table.add_section()
+    return table

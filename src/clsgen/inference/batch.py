@@ -1,0 +1,110 @@
+"""Predictions for a file: in order, length-bucketed, resumable; no row is lost when the process dies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clsgen.artifacts import write_json_atomic
+from clsgen.data.predictions import to_record
+from clsgen.errors import ArtifactError
+from clsgen.inference.predictor import Classifier, Explain
+from clsgen.types import Example, ExplanationMode
+
+WINDOW = 256
+"""Rows that are planned, predicted and written together; a killed run repeats at most these."""
+
+
+def predict_file(
+    classifier: Classifier,
+    examples: Sequence[Example],
+    output: Path,
+    *,
+    explain: Explain,
+    mode: ExplanationMode = "free",
+    prior: Sequence[float] | None = None,
+    groups: Mapping[str, str] | None = None,
+    model_hash: str = "",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write one JSON line an example to `output`, in their order.
+
+    Lines go to `<output>.partial` first, a window at a time, each window synced to disk; the file takes its name when
+    it is whole. The plan of batches is derived from the input alone, so a resumed run writes the same bytes.
+
+    Args:
+        classifier: The model.
+        examples: Rows, ids unique.
+        output: The file; an existing one is replaced when the new one is whole.
+        explain: For which rows a reason is written.
+        mode: Explanation mode.
+        prior: Prevalence of each label where the texts come from.
+        groups: Example id -> group id, written to each line where known.
+        model_hash: Identifies the model, so that another one's partial file is not continued.
+        on_progress: Called with (rows done, rows in all) after each window.
+
+    Returns:
+        Rows found already done by an earlier, killed run.
+
+    Raises:
+        ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
+    """
+    partial = output.with_name(output.name + ".partial")
+    seal = output.with_name(output.name + ".partial.json")
+    settings = {"explain": explain, "mode": mode, "prior": None if prior is None else list(prior), "model": model_hash}
+    fingerprint = {**settings, "rows": _rows_hash(examples)}
+    is_private = classifier.spec.is_restricted
+    num_resumed = _open_partial(partial, seal, fingerprint, is_private=is_private)
+    try:
+        with partial.open("r+b") as handle:
+            handle.seek(0, os.SEEK_END)
+            for start in range(num_resumed, len(examples), WINDOW):
+                window = examples[start : start + WINDOW]
+                found = classifier.predict(window, explain=explain, mode=mode, prior=prior)
+                for prediction in found:
+                    named = replace(prediction, group=None if groups is None else groups.get(prediction.id))
+                    handle.write(json.dumps(to_record(named), ensure_ascii=False).encode() + b"\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+                if on_progress is not None:
+                    on_progress(min(start + WINDOW, len(examples)), len(examples))
+        partial.replace(output)
+        seal.unlink()
+    except OSError as error:
+        raise ArtifactError(
+            f"{output}: predictions must be written; {error}. What was done is kept in {partial.name}: "
+            "mend it and run the same command again."
+        ) from error
+    return num_resumed
+
+
+def _open_partial(partial: Path, seal: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> int:
+    """Rows of `partial` that stand; it is cut back to whole windows, or created empty."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    if partial.exists() and seal.exists():
+        if json.loads(seal.read_text(encoding="utf-8")) != fingerprint:
+            raise ArtifactError(
+                f"{partial}: a partial result of another input, model or setting is in the way. "
+                "Finish that run, or delete it (and its .json) and run again."
+            )
+        data = partial.read_bytes()
+        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+        kept = len(lines) // WINDOW * WINDOW
+        with partial.open("r+b") as handle:
+            handle.truncate(sum(len(line) for line in lines[:kept]))
+        return kept
+    write_json_atomic(seal, dict(fingerprint), is_private=is_private)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if is_private else 0o644)
+    os.close(descriptor)
+    return 0
+
+
+def _rows_hash(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([example.id, example.document, example.question, example.label]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,260 @@
+"""`Classifier`: texts in, calibrated probabilities and reasons out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsgen.data.batch import plan_batches
+from clsgen.data.template import Prompt
+from clsgen.errors import ConfigError, DataError
+from clsgen.inference.engine import Engine, Generated, Prefilled
+from clsgen.model.checkpoint import Bundle, load_bundle
+from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
+
+Explain = Literal["none", "all", "uncertain", "positive"]
+Text = str | Example
+
+
+class StreamEvent(NamedTuple):
+    """One step of a streamed answer.
+
+    kind: "probability" first, then "text" for each piece, then "done". prediction: at "probability" without, at
+    "done" with the explanation; None at "text". text: the piece; "" elsewhere.
+    """
+
+    kind: Literal["probability", "text", "done"]
+    prediction: Prediction | None = None
+    text: str = ""
+
+
+class Classifier:
+    """A dual-head model ready to be asked.
+
+    The reason is written after the probability and does not cause it.
+    """
+
+    def __init__(self, bundle: Bundle, *, batch_tokens: int = 16384, uncertain_margin: float = 0.1) -> None:
+        """Wrap a loaded model.
+
+        Args:
+            bundle: What `load_bundle` gives.
+            batch_tokens: Prompt tokens a forward, padding included.
+            uncertain_margin: explain="uncertain" takes rows this near the threshold (two classes), or whose two
+                largest probabilities are this near each other (more classes).
+        """
+        self.bundle = bundle
+        self._batch_tokens = batch_tokens
+        self._margin = uncertain_margin
+        self._engine = Engine(bundle.model, pad_id=bundle.pad_id, end_id=bundle.renderer.template.end_id)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, *, base: str | None = None, device: str | None = None, batch_tokens: int = 16384
+    ) -> Classifier:
+        """Load a model directory.
+
+        Args:
+            path: run/model, or a run directory that holds it.
+            base: Path or hub id of the base weights, where they moved.
+            device: "cpu", "cuda"; None: CUDA where there is one.
+            batch_tokens: Prompt tokens a forward, padding included.
+
+        Raises:
+            ArtifactError: A file is missing, altered or misshapen.
+        """
+        folder = Path(path)
+        if not (folder / "clsgen.json").is_file() and (folder / "model" / "clsgen.json").is_file():
+            folder = folder / "model"
+        return cls(load_bundle(folder, base=base, device=device), batch_tokens=batch_tokens)
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task: labels in the order of the probabilities, instruction, positive label."""
+        return self.bundle.spec
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the columns of `predict_proba`."""
+        return self.bundle.spec.labels
+
+    def class_logits(self, texts: Sequence[Text]) -> NDArray[np.float64]:
+        """Raw class logits (N, C), before calibration; nothing is generated."""
+        logits_NC = np.empty((len(texts), len(self.labels)))
+        prompts = self._prompts(_examples(texts))
+        for rows in self._plan(prompts):
+            logits_NC[rows] = self._engine.class_logits([prompts[row].ids for row in rows]).numpy()
+        return logits_NC
+
+    def predict_proba(self, texts: Sequence[Text], *, prior: Sequence[float] | None = None) -> NDArray[np.float64]:
+        """Calibrated probabilities (N, C), columns in the order of `labels`.
+
+        Args:
+            texts: Documents, or examples with a question.
+            prior: Prevalence of each label where the texts come from; None: that of the calibration rows.
+
+        Raises:
+            DataError: An empty text.
+        """
+        return np.asarray(self.bundle.calibrator.probs(self.class_logits(texts), prior=prior))
+
+    def predict(
+        self,
+        texts: Sequence[Text],
+        *,
+        explain: Explain = "none",
+        mode: ExplanationMode = "free",
+        prior: Sequence[float] | None = None,
+    ) -> list[Prediction]:
+        """Probability, decision and, where asked for, the reason: one reading of each text.
+
+        Args:
+            texts: Documents, or examples with a question.
+            explain: For which rows a reason is written: none; all; uncertain (near the threshold); positive (two
+                classes: those decided positive).
+            mode: free: the text states its own answer, compared with the decision in `agreement`; decision: the text
+                argues for the decision.
+            prior: Prevalence of each label where the texts come from.
+
+        Returns:
+            One prediction a text, in their order.
+
+        Raises:
+            ConfigError: An explanation of a model that was trained without, or "positive" with more than two classes.
+            DataError: An empty text.
+        """
+        self._check_explain(explain)
+        examples = _examples(texts)
+        prompts = self._prompts(examples)
+        predictions: list[Prediction | None] = [None] * len(examples)
+        for rows in self._plan(prompts):
+            chunk = [prompts[row].ids for row in rows]
+            if explain == "none":
+                found = self._judge([examples[row] for row in rows], self._engine.class_logits(chunk).numpy(), prior)
+            else:
+                prefilled = self._engine.prefill(chunk)
+                found = self._judge([examples[row] for row in rows], prefilled.class_logits_BC.numpy(), prior)
+                found = self._explained(found, prefilled, explain=explain, mode=mode)
+            for row, prediction in zip(rows, found, strict=True):
+                predictions[row] = replace(prediction, num_document_tokens_cut=prompts[row].num_cut_tokens)
+        return [prediction for prediction in predictions if prediction is not None]
+
+    def stream(
+        self, text: Text, *, mode: ExplanationMode = "free", prior: Sequence[float] | None = None
+    ) -> Iterator[StreamEvent]:
+        """The probability first, then the reason piece by piece, then the whole prediction."""
+        self._check_explain("all")
+        examples = _examples([text])
+        prompt = self._prompts(examples)[0]
+        prefilled = self._engine.prefill([prompt.ids])
+        (first,) = self._judge(examples, prefilled.class_logits_BC.numpy(), prior)
+        first = replace(first, num_document_tokens_cut=prompt.num_cut_tokens)
+        yield StreamEvent("probability", first)
+        forced = self.bundle.renderer.forced(mode, first.decision)
+        ids: list[int] = []
+        shown, has_ended = "", False
+        for step in self._engine.steps(prefilled, [forced], max_new_tokens=self._room(forced)):
+            if step[0] == self._engine.end_id:
+                has_ended = True
+                break
+            ids.append(step[0])
+            written = self.bundle.renderer.decode(ids)
+            if not written.endswith("�"):  # a character whose bytes are not all there yet
+                yield StreamEvent("text", text=written[len(shown) :])
+                shown = written
+        yield StreamEvent("done", self._with_reason(first, Generated(ids, has_ended), mode))
+
+    # ---- steps ----
+
+    def _prompts(self, examples: Sequence[Example]) -> list[Prompt]:
+        return [self.bundle.renderer.prompt(example.document, example.question) for example in examples]
+
+    def _plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        return plan_batches([len(prompt.ids) for prompt in prompts], batch_tokens=self._batch_tokens)
+
+    def _check_explain(self, explain: Explain) -> None:
+        if explain != "none" and not self.bundle.has_explanations:
+            raise ConfigError(
+                "predict: explain must be none for a model whose language head was not trained to explain. "
+                "Train with explanations (data.explanations, train.explanation_weight above 0)."
+            )
+        if explain == "positive" and self.spec.positive is None:
+            raise ConfigError("predict: explain: positive needs two classes. Use all or uncertain.")
+
+    def _judge(
+        self, examples: Sequence[Example], logits_BC: NDArray[np.float32], prior: Sequence[float] | None
+    ) -> list[Prediction]:
+        probs_BC = self.bundle.calibrator.probs(logits_BC, prior=prior)
+        decided = self.bundle.rule.decide(probs_BC)
+        return [
+            Prediction(
+                id=example.id,
+                probs=dict(zip(self.labels, map(float, probs), strict=True)),
+                logits=tuple(map(float, logits)),
+                decision=self.labels[index],
+                threshold=self.bundle.rule.threshold,
+                label=example.label,
+                question=example.question,
+            )
+            for example, probs, logits, index in zip(examples, probs_BC, logits_BC, decided, strict=True)
+        ]
+
+    def _explained(
+        self, found: list[Prediction], prefilled: Prefilled, *, explain: Explain, mode: ExplanationMode
+    ) -> list[Prediction]:
+        chosen = [row for row, prediction in enumerate(found) if self._wants_reason(prediction, explain)]
+        if not chosen:
+            return found
+        forced = [self.bundle.renderer.forced(mode, found[row].decision) for row in chosen]
+        written = self._engine.generate(
+            prefilled.select(chosen), forced, max_new_tokens=min(self._room(ids) for ids in forced)
+        )
+        explained = list(found)
+        for row, generated in zip(chosen, written, strict=True):
+            explained[row] = self._with_reason(found[row], generated, mode)
+        return explained
+
+    def _wants_reason(self, prediction: Prediction, explain: Explain) -> bool:
+        if explain == "all":
+            return True
+        if explain == "positive":
+            return prediction.decision == self.spec.positive
+        if self.spec.positive is not None and prediction.threshold is not None:
+            return abs(prediction.probs[self.spec.positive] - prediction.threshold) < self._margin
+        largest, second = sorted(prediction.probs.values(), reverse=True)[:2]
+        return largest - second < self._margin
+
+    def _with_reason(self, prediction: Prediction, generated: Generated, mode: ExplanationMode) -> Prediction:
+        parsed = self.bundle.renderer.parse(generated.ids, mode)
+        agreement = None if parsed.stated_label is None else parsed.stated_label == prediction.decision
+        return replace(
+            prediction,
+            mode=mode,
+            explanation=parsed.text,
+            stated_label=parsed.stated_label,
+            has_ended=generated.has_ended,
+            agreement=agreement,
+        )
+
+    def _room(self, forced: Sequence[int]) -> int:
+        return self.bundle.renderer.template.max_explanation_tokens - len(forced)
+
+
+def _examples(texts: Sequence[Text]) -> list[Example]:
+    """Texts as examples.
+
+    Raises:
+        DataError: One string instead of a list, or an empty text.
+    """
+    if isinstance(texts, str):
+        raise DataError("texts must be a list of texts; got one string. Put it in a list.")
+    examples = [text if isinstance(text, Example) else Example(str(index), text) for index, text in enumerate(texts)]
+    for example in examples:
+        if not example.document.strip():
+            raise DataError(f"text {example.id}: a document must not be empty. Leave the row out.")
+    return examples

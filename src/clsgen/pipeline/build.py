@@ -1,0 +1,123 @@
+"""From settings to a dual-head model with its tokenizer and template."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clsgen.config.model import ModelSettings
+from clsgen.data.template import Renderer, build_template, sealed
+from clsgen.data.tokenizer import ensure_pad, train_tokenizer
+from clsgen.errors import ConfigError
+from clsgen.model import backbone
+from clsgen.model.checkpoint import BaseRecord, base_record
+from clsgen.model.dual import DualModel
+from clsgen.model.head import ClassHead
+from clsgen.types import Example, TaskSpec
+
+
+class Built(NamedTuple):
+    """A model before training: both heads, the one rendering, tokenizer, padding, and where its base is."""
+
+    model: DualModel
+    renderer: Renderer
+    tokenizer: Any
+    pad_id: int
+    base: BaseRecord
+
+
+def build(settings: ModelSettings, spec: TaskSpec, train: Sequence[Example], *, seed: int, folder: Path) -> Built:
+    """Build the model of a run.
+
+    Args:
+        settings: Backbone, tuning, rendering.
+        spec: The task.
+        train: Rows of the train role; a scratch tokenizer is trained on them and on no others.
+        seed: Of a scratch model's weights.
+        folder: Where the model directory will stand.
+
+    Raises:
+        ModelError: The backbone can't be loaded.
+        ConfigError: Longer rows than the backbone was made for.
+    """
+    if settings.init == "scratch":
+        tokenizer = train_tokenizer(_texts(spec, train), vocabulary=settings.scratch.vocabulary)
+        language_model = backbone.scratch_backbone(
+            vocabulary=len(tokenizer),
+            width=settings.scratch.width,
+            num_layers=settings.scratch.num_layers,
+            num_heads=settings.scratch.num_heads,
+            max_length_tokens=settings.max_length_tokens,
+            is_tied=settings.scratch.is_tied,
+            seed=seed,
+        )
+        base = BaseRecord("scratch")
+    else:
+        name = str(settings.backbone)
+        tokenizer = backbone.load_tokenizer(name, revision=settings.revision)
+        language_model = backbone.load_backbone(
+            name, revision=settings.revision, dtype=settings.dtype, is_quantized=settings.tuning == "qlora"
+        )
+        base = base_record(name, settings.revision, is_whole=settings.tuning == "full", folder=folder)
+    _check_context(settings, backbone.context_tokens(language_model))
+    template = build_template(
+        tokenizer,
+        spec,
+        max_length_tokens=settings.max_length_tokens,
+        max_explanation_tokens=settings.max_explanation_tokens,
+        truncation=settings.truncation,
+    )
+    pad_id = ensure_pad(
+        tokenizer,
+        num_embeddings=language_model.get_input_embeddings().num_embeddings,
+        end_ids=[template.end_id, *backbone.end_ids(language_model)],
+    )
+    backbone.set_special_ids(language_model, pad_id=pad_id, end_id=template.end_id)
+    model = _with_heads(settings, language_model, spec)
+    return Built(model, sealed(template, tokenizer), tokenizer, pad_id, base)
+
+
+def preflight(settings: ModelSettings) -> None:
+    """Everything about the backbone that can fail, before anything heavy.
+
+    Raises:
+        ModelError: Missing, gated or unreachable backbone.
+        HardwareError: qlora without CUDA.
+    """
+    if settings.tuning == "qlora":
+        backbone.require_cuda_for_qlora()
+    if settings.init == "pretrained":
+        backbone.preflight(str(settings.backbone), settings.revision)
+
+
+def _with_heads(settings: ModelSettings, language_model: Any, spec: TaskSpec) -> DualModel:
+    head = ClassHead(backbone.hidden_size(language_model), spec.num_labels)
+    if settings.tuning in ("lora", "qlora"):
+        language_model = backbone.add_lora(
+            language_model,
+            rank=settings.lora.rank,
+            alpha=settings.lora.alpha,
+            dropout=settings.lora.dropout,
+            targets=settings.lora.targets,
+        )
+    return DualModel(language_model, head, tuning=settings.tuning)
+
+
+def _check_context(settings: ModelSettings, context_tokens: int | None) -> None:
+    if context_tokens is not None and settings.max_length_tokens > context_tokens:
+        raise ConfigError(
+            f"model.max_length_tokens must be at most {context_tokens}, the backbone's context; "
+            f"got {settings.max_length_tokens}. Lower it; longer documents are then cut."
+        )
+
+
+def _texts(spec: TaskSpec, train: Sequence[Example]) -> Iterator[str]:
+    fixed = [spec.instruction, "Reason: Answer: .", *(f" {label}" for label in spec.labels)]
+    return itertools.chain(
+        fixed,
+        (example.document for example in train),
+        (f" {example.question}" for example in train if example.question),
+        (f" {example.explanation}" for example in train if example.explanation),
+    )

@@ -1,0 +1,118 @@
+"""What a run would do, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clsgen.config.run import RunConfig
+from clsgen.data.batch import EncodedExample
+from clsgen.model import backbone
+from clsgen.model.dual import DualModel
+from clsgen.pipeline.train import prepare
+
+NUM_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRow:
+    """One training row as text: pieces of (text, is_supervised) in order, and where the class head reads."""
+
+    id: str
+    label: str
+    mode: str
+    prompt: str
+    decision_token: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """Figures of a run that was not started.
+
+    Attributes:
+        num_parameters: All, tied ones once.
+        num_trained: Of these, trained.
+        memory_bytes: Part -> estimated bytes at the longest batch.
+        num_tokens: Tokens of each train row, (n,).
+        histogram: Upper edge in tokens -> train rows.
+        share_cut: Share of train documents that are cut.
+        num_rows: Role -> rows.
+        dropped: Reason -> count.
+        rows: Three rendered rows.
+        is_restricted: Whether rows may be shown only on request.
+    """
+
+    num_parameters: int
+    num_trained: int
+    memory_bytes: dict[str, int]
+    num_tokens: list[int]
+    histogram: dict[int, int]
+    share_cut: float
+    num_rows: dict[str, int]
+    dropped: dict[str, int]
+    rows: list[RenderedRow]
+    is_restricted: bool
+
+
+def dry_run(config: RunConfig) -> DryRun:
+    """Prepare a run as training would, and describe it.
+
+    Raises:
+        ClsgenError: Whatever training would refuse.
+    """
+    prepared = prepare(config)
+    rows = prepared.train.rows
+    lengths = [row.num_tokens for row in rows]
+    counts, edges = np.histogram(lengths, bins=min(12, len(set(lengths))))
+    decode = prepared.built.renderer.decode_all
+    labels = prepared.spec.labels
+    return DryRun(
+        num_parameters=prepared.built.model.num_parameters(),
+        num_trained=prepared.built.model.num_parameters(trained_only=True),
+        memory_bytes=memory_estimate(config, prepared.built.model, rows),
+        num_tokens=lengths,
+        histogram={int(np.ceil(edge)): int(count) for edge, count in zip(edges[1:], counts, strict=True)},
+        share_cut=sum(row.num_cut_tokens > 0 for row in rows) / len(rows),
+        num_rows={role: len(examples) for role, examples in prepared.split.roles.items()},
+        dropped=dict(prepared.dropped),
+        rows=[
+            RenderedRow(
+                id=row.id,
+                label=labels[row.label] if row.label >= 0 else "(none)",
+                mode=row.mode,
+                prompt=decode(row.prompt_ids[:-1]),
+                decision_token=decode(row.prompt_ids[-1:]),
+                target=decode(row.target_ids),
+            )
+            for row in rows[:NUM_SHOWN]
+        ],
+        is_restricted=prepared.spec.is_restricted,
+    )
+
+
+def memory_estimate(config: RunConfig, model: DualModel, rows: list[EncodedExample]) -> dict[str, int]:
+    """Bytes of training by part, at the batch of the longest rows.
+
+    Activations follow Korthikanti et al. 2022 (arXiv 2205.05198) without the attention matrix, which fused attention
+    does not keep: 34 bytes a token, layer and unit of width in 16 bit, twice that in float32; with gradient
+    checkpointing 2 (4) bytes. Logits: float32 at the supervised positions, and their gradient.
+    """
+    train = config.train
+    longest = sorted(rows, key=lambda row: -row.num_tokens)[: train.batch_size]
+    tokens = len(longest) * longest[0].num_tokens
+    text = backbone.base_of(model.language_model).config.get_text_config()
+    scale = 1 if config.model.dtype == "bfloat16" or train.precision == "bfloat16" else 2
+    per_unit = (2 if train.gradient_checkpointing else 34) * scale
+    trained = model.num_parameters(trained_only=True)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    is_copied = train.kl_weight > 0 and config.model.tuning == "full"
+    return {
+        "weights": weights,
+        "gradients": 4 * trained,
+        "optimizer (AdamW)": 8 * trained,
+        "activations": per_unit * tokens * text.hidden_size * text.num_hidden_layers,
+        "logits at explanation tokens": 8 * sum(len(row.target_ids) for row in longest) * text.vocab_size,
+        "frozen copy for KL": weights if is_copied else 0,
+    }

@@ -1,0 +1,109 @@
+"""Predicts the test role once and judges the predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clsgen.artifacts import sha256_of, write_json_atomic
+from clsgen.config.prediction import EvaluateSettings
+from clsgen.config.run import RunConfig
+from clsgen.data.predictions import read_predictions
+from clsgen.errors import DataError
+from clsgen.evaluation.evaluate import Context, evaluate
+from clsgen.evaluation.explanations import vocabulary_of
+from clsgen.inference.batch import predict_file
+from clsgen.inference.predictor import Classifier
+from clsgen.pipeline.folder import RunFolder
+from clsgen.types import Example, Prediction, TaskSpec
+
+
+def evaluate_run(
+    run: Path, *, base: str | None = None, on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Predict the test rows of a run, write predictions.jsonl and metrics.json.
+
+    Args:
+        run: The run directory.
+        base: Where the base weights are, if they moved.
+        on_progress: Called with (rows done, rows in all).
+
+    Returns:
+        What metrics.json holds.
+    """
+    folder = RunFolder(run)
+    config = folder.config()
+    classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
+    test = folder.rows("test")
+    predict_file(
+        classifier,
+        test,
+        folder.predictions,
+        explain=config.predict.explain if classifier.bundle.has_explanations else "none",
+        mode=config.predict.mode,
+        groups=folder.groups(),
+        model_hash=sha256_of(folder.model / "manifest.json"),
+        on_progress=on_progress,
+    )
+    result = judge(
+        read_predictions(folder.predictions), classifier.spec, test, folder.rows("train"), settings=config.evaluate
+    )
+    result |= {"seeds": seeds_of(config), "calibrator": classifier.bundle.calibrator.method}
+    write_json_atomic(folder.metrics, result)
+    return result
+
+
+def judge(
+    predictions: Sequence[Prediction],
+    spec: TaskSpec,
+    test: Sequence[Example],
+    train: Sequence[Example],
+    *,
+    settings: EvaluateSettings,
+) -> dict[str, Any]:
+    """Metrics of predictions on the test role, beside the documents, the training vocabulary and known true risks."""
+    risks = {example.id: float(example.metadata["risk"]) for example in test if "risk" in example.metadata}
+    context = Context(
+        split="test",
+        documents={example.id: example.document for example in test},
+        vocabulary=vocabulary_of(
+            text for example in train for text in (example.document, example.question, " ".join(spec.labels))
+        ),
+        true_risk=risks if len(risks) == len(test) else None,
+    )
+    return evaluate(predictions, spec, settings=settings, context=context)
+
+
+def seeds_of(config: RunConfig) -> Mapping[str, int]:
+    """Every seed that the result depends on."""
+    return {
+        "train": config.train.seed,
+        "split": config.data.split.seed,
+        "bootstrap": config.evaluate.seed,
+        "data": config.data.seed,
+    }
+
+
+def evaluate_file(source: Path, output: Path, *, positive: str | None = None) -> dict[str, Any]:
+    """Judge a file of predictions as it is; what needs documents or training words is null, with its reason.
+
+    Args:
+        source: predictions.jsonl, anybody's.
+        output: Folder that metrics.json goes to.
+        positive: Two classes: the positive label; None: the second one.
+
+    Raises:
+        DataError: A broken line, a duplicate id, a probability outside [0, 1], or an unknown positive label.
+    """
+    predictions = read_predictions(source)
+    labels = tuple(predictions[0].probs)
+    if len(labels) == 2 and positive is None:
+        positive = labels[1]
+    if positive is not None and (positive not in labels or len(labels) > 2):
+        raise DataError(f"{source}: positive must be one of two labels; got {positive!r} with {list(labels)}.")
+    spec = TaskSpec(source.stem, labels, instruction="", positive=positive)
+    result = evaluate(predictions, spec, settings=EvaluateSettings())
+    output.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(output / "metrics.json", result)
+    return result

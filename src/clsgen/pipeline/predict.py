@@ -1,0 +1,74 @@
+"""Predictions for the user's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from clsgen.artifacts import sha256_of
+from clsgen.config.data import ColumnSettings
+from clsgen.config.load import load_config
+from clsgen.data.source import read_examples
+from clsgen.data.split import components
+from clsgen.inference.batch import predict_file
+from clsgen.inference.predictor import Classifier, Explain
+from clsgen.types import ExplanationMode
+
+
+class PredictedFile(NamedTuple):
+    """num_rows: lines written. num_resumed: of these, found done. dropped: reason -> rows left out."""
+
+    num_rows: int
+    num_resumed: int
+    dropped: Mapping[str, int]
+
+
+def columns_of(model: Path) -> ColumnSettings:
+    """The column mapping that a model's run was trained with; the default one where its run is not beside it."""
+    config_file = model.resolve().parent / "config.yaml"
+    return load_config(config_file).data.columns if config_file.is_file() else ColumnSettings()
+
+
+def predict_source(
+    classifier: Classifier,
+    model: Path,
+    source: str,
+    output: Path,
+    *,
+    columns: ColumnSettings,
+    explain: Explain,
+    mode: ExplanationMode,
+    prior: Sequence[float] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PredictedFile:
+    """Predict every row of a csv, tsv, jsonl(.gz), parquet file or data set.
+
+    Args:
+        classifier: The model, loaded from `model`.
+        model: Its directory.
+        source: The rows.
+        output: The jsonl file to write; see `predict_file`.
+        columns: Which column is what; a label column is copied where there is one.
+        explain: For which rows a reason is written.
+        mode: Explanation mode.
+        prior: Prevalence of each label where the rows come from.
+        on_progress: Called with (rows done, rows in all).
+
+    Raises:
+        DataError: A missing column, a broken line, a duplicate id.
+    """
+    found = read_examples(source, columns, labels=classifier.labels, needs_label=False)
+    group_of = components(found.examples)
+    num_resumed = predict_file(
+        classifier,
+        found.examples,
+        output,
+        explain=explain,
+        mode=mode,
+        prior=prior,
+        groups={row.id: f"g{group}" for row, group in zip(found.examples, group_of, strict=True)},
+        model_hash=sha256_of(model / "manifest.json"),
+        on_progress=on_progress,
+    )
+    return PredictedFile(len(found.examples), num_resumed, found.dropped)

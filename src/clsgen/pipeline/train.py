@@ -1,0 +1,266 @@
+"""The main job: rows -> dual-head model -> calibrator and threshold -> a model directory."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, set_seed
+
+from clsgen.artifacts import run_record, write_json_atomic
+from clsgen.config.load import load_config, save_config
+from clsgen.config.run import RunConfig
+from clsgen.data.batch import EncodedRows, encode_examples
+from clsgen.data.split import Split
+from clsgen.data.teacher.extractive import ExtractiveTeacher
+from clsgen.errors import ArtifactError, ConfigError, RestrictedError
+from clsgen.model.checkpoint import Bundle, save_bundle
+from clsgen.model.losses import balanced_weights, normalise_weights
+from clsgen.pipeline.build import Built, build, preflight
+from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_rule
+from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.monitor import monitor
+from clsgen.pipeline.rows import load_split
+from clsgen.training.objective import objective_of, training_arguments
+from clsgen.training.trainer import DualTrainer, early_stopping
+from clsgen.types import Example, Role, TaskSpec
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything before the first step.
+
+    Attributes:
+        spec: The task.
+        split: Rows by role, explanations in place.
+        built: The model, untrained.
+        train: Encoded train rows.
+        validation: Encoded validation rows, all in free mode.
+        dropped: Reason -> count, over reading, splitting and encoding.
+        has_explanations: Whether any train row has a target.
+    """
+
+    spec: TaskSpec
+    split: Split
+    built: Built
+    train: EncodedRows
+    validation: EncodedRows
+    dropped: Mapping[str, int]
+    has_explanations: bool
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Check the backbone, read and split the rows, build the model, encode.
+
+    Raises:
+        ClsgenError: Whatever is wrong with settings, data or backbone, found before training.
+    """
+    preflight(config.model)
+    spec, split, dropped = load_split(config.data)
+    if spec.is_restricted and config.train.report_to:
+        raise RestrictedError(f"train.report_to must be empty for the restricted task {spec.name}. Remove it.")
+    roles, sources = explained_roles(config, spec, split)
+    split = Split(roles, split.groups, split.dropped)
+    set_seed(config.train.seed)
+    built = build(
+        config.model, spec, roles["train"], seed=config.train.seed, folder=RunFolder(Path(config.output)).model
+    )
+    has_explanations = config.train.explanation_weight > 0 and any(row.explanation for row in roles["train"])
+    train = encode_examples(
+        roles["train"],
+        built.renderer,
+        with_targets=has_explanations,
+        free_share=config.train.free_share,
+        seed=config.train.seed,
+    )
+    validation = encode_examples(roles["validation"], built.renderer, with_targets=has_explanations)
+    counts = Counter(dropped) + Counter(sources) + Counter(train.dropped)
+    return Prepared(spec, split, built, train, validation, dict(counts), has_explanations)
+
+
+def explained_roles(
+    config: RunConfig, spec: TaskSpec, split: Split
+) -> tuple[dict[Role, tuple[Example, ...]], dict[str, int]]:
+    """The roles with the explanations that the settings ask for, and counts of rows left without one.
+
+    The extractive teacher is fitted on train rows only; validation rows get its explanations so that their
+    perplexity can be watched; calibration and test rows get none.
+    """
+    roles = dict(split.roles)
+    if config.data.explanations == "none":
+        return {role: tuple(_bare(row) for row in rows) for role, rows in roles.items()}, {}
+    if config.data.explanations == "column":
+        return roles, {}
+    teacher = ExtractiveTeacher.fit(roles["train"], spec)
+    counts: Counter[str] = Counter()
+    for role in ("train", "validation"):
+        rows, found = teacher.apply(roles[role])
+        roles[role] = tuple(rows)
+        counts.update({f"{role}_{name}": count for name, count in found.items()})
+    return roles, dict(counts)
+
+
+def train_run(
+    config: RunConfig,
+    *,
+    is_resumed: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+    notify: Notify = lambda message: None,
+) -> Path:
+    """Train, calibrate, choose the threshold, save.
+
+    Args:
+        config: The run.
+        is_resumed: Go on from the last whole checkpoint of the run directory.
+        callbacks: Trainer callbacks, such as a progress display.
+        notify: Called with a line at each stage.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        ConfigError: The run directory exists (or, resuming, holds another configuration).
+    """
+    folder = RunFolder(Path(config.output))
+    _claim(folder, config, is_resumed=is_resumed)
+    prepared = prepare(config)
+    spec, split = prepared.spec, prepared.split
+    hashes = folder.write_rows(split.roles, split.groups, is_restricted=spec.is_restricted)
+    record = run_record(config, hashes)
+    record |= {"dropped": dict(prepared.dropped), "restricted": spec.is_restricted, "rows": _num_rows(split)}
+    write_json_atomic(folder.manifest, record)
+    notify(_summary(prepared))
+    history = fit(config, prepared, folder, is_resumed=is_resumed, callbacks=callbacks)
+    notify("Calibrating on the calibration rows, through the serving path.")
+    bundle = Bundle(
+        model=prepared.built.model.eval(),
+        renderer=prepared.built.renderer,
+        tokenizer=prepared.built.tokenizer,
+        spec=spec,
+        calibrator=identity_calibrator(spec),
+        rule=identity_rule(spec),
+        base=prepared.built.base,
+        dtype=config.model.dtype,
+        pad_id=prepared.built.pad_id,
+        has_explanations=prepared.has_explanations,
+    )
+    bundle = calibrated(bundle, split.roles["calibration"], config.calibrate, batch_tokens=config.predict.batch_tokens)
+    save_bundle(bundle, folder.model)
+    write_json_atomic(folder.manifest, record | {"history": history})
+    return folder.path
+
+
+def fit(
+    config: RunConfig,
+    prepared: Prepared,
+    folder: RunFolder,
+    *,
+    is_resumed: bool,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> list[dict[str, Any]]:
+    """Run the trainer; the model of `prepared` is the best one afterwards.
+
+    Returns:
+        The trainer's log: losses and monitored figures by step.
+    """
+    built, train = prepared.built, config.train
+    if train.kl_weight > 0 and config.model.tuning == "full":
+        built.model.keep_reference()
+    if train.gradient_checkpointing:
+        built.model.enable_gradient_checkpointing()
+    trainer = DualTrainer(
+        built.model,
+        training_arguments(train, folder.checkpoints, has_validation=bool(prepared.validation.rows)),
+        train_rows=prepared.train.rows,
+        validation_rows=prepared.validation.rows,
+        objective=objective_of(train, class_weights(config, prepared)),
+        pad_id=built.pad_id,
+        on_evaluate=monitor(
+            built.renderer,
+            prepared.split.roles["validation"],
+            pad_id=built.pad_id,
+            num_explanations=train.num_monitor_explanations if prepared.has_explanations else 0,
+        ),
+        callbacks=[*callbacks, *early_stopping(train.patience)],
+    )
+    checkpoint = last_whole_checkpoint(folder.checkpoints) if is_resumed else None
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    history: list[dict[str, Any]] = trainer.state.log_history
+    return history
+
+
+def class_weights(config: RunConfig, prepared: Prepared) -> tuple[float, ...] | None:
+    """Normalised weights from the train rows; None where all are 1."""
+    wanted = config.train.class_weights
+    if wanted == "none":
+        return None
+    found = Counter(row.label for row in prepared.split.roles["train"])
+    counts = [found[label] for label in prepared.spec.labels]
+    return balanced_weights(counts) if wanted == "balanced" else normalise_weights(wanted, counts)
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; None where there is none.
+
+    The Trainer writes trainer_state.json last, so a checkpoint whose state can be read is whole.
+    """
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in checkpoints:
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return checkpoint
+    return None
+
+
+def _claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> None:
+    """Take the run directory, or the one that is to be resumed."""
+    if is_resumed:
+        if not folder.config_file.is_file():
+            raise ArtifactError(f"{folder.path}: --resume needs a run to go on with; none is there. Leave it out.")
+        if load_config(folder.config_file) != config:
+            raise ConfigError(
+                f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
+                f"{folder.config_file.name} there. Undo the change, or choose another output."
+            )
+        return
+    if folder.config_file.exists():
+        raise ConfigError(
+            f"output must be a new run directory; {folder.path} holds a run. Choose another (output=...), delete it, "
+            "or go on with it by --resume."
+        )
+    folder.path.mkdir(parents=True, exist_ok=True)
+    save_config(config, folder.config_file)
+
+
+def _bare(example: Example) -> Example:
+    return Example(
+        example.id, example.document, example.question, example.label, None, example.groups, example.metadata
+    )
+
+
+def _num_rows(split: Split) -> dict[str, dict[str, int]]:
+    return {role: dict(Counter(str(row.label) for row in rows)) for role, rows in split.roles.items()}
+
+
+def _summary(prepared: Prepared) -> str:
+    rows, model = prepared.train.rows, prepared.built.model
+    num_cut = sum(row.num_cut_tokens > 0 for row in rows)
+    num_explained = sum(bool(row.target_ids) for row in rows)
+    parts = [
+        f"{len(rows)} train rows ({num_explained} with an explanation, {num_cut} documents cut)",
+        f"{len(prepared.validation.rows)} validation rows",
+        f"{model.num_parameters(trained_only=True):,} of {model.num_parameters():,} parameters trained",
+    ]
+    if prepared.dropped:
+        parts.append(
+            "left out: " + ", ".join(f"{count} {reason}" for reason, count in sorted(prepared.dropped.items()))
+        )
+    return "; ".join(parts) + "."
