@@ -1,0 +1,115 @@
+"""From probabilities to a decision, by a rule that was chosen beforehand and travels with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clsgen.errors import ArtifactError, ConfigError, DataError
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRule:
+    """How calibrated probabilities become one label a row.
+
+    Attributes:
+        labels: The classes in the order of the probabilities' columns.
+        positive_index: Two classes: the column that the threshold is held against. None with more classes.
+        threshold: Two classes: the positive label is decided from this probability upwards, in [0, 1]. None with more
+            classes, where the largest probability decides.
+        policy: How the threshold was chosen (`max_f1`, `half`), or `argmax`.
+        chosen_on: The role whose rows the threshold was chosen on.
+
+    Raises:
+        ConfigError: A rule that contradicts itself.
+    """
+
+    labels: tuple[str, ...]
+    positive_index: int | None
+    threshold: float | None
+    policy: str
+    chosen_on: str = "calibration"
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ConfigError(_message("labels", "2 or more distinct labels", self.labels))
+        is_binary = len(self.labels) == 2
+        if is_binary and self.positive_index not in (0, 1):
+            raise ConfigError(_message("positive_index", "0 or 1 with two classes", self.positive_index))
+        if is_binary and (self.threshold is None or not 0 <= self.threshold <= 1):
+            raise ConfigError(_message("threshold", "within [0, 1] with two classes", self.threshold))
+        if not is_binary and (self.positive_index, self.threshold) != (None, None):
+            given = (self.positive_index, self.threshold)
+            raise ConfigError(_message("positive_index, threshold", "None with more than two classes", given))
+
+    def decide(self, probs: ArrayLike) -> NDArray[np.int64]:
+        """Decided class of each row.
+
+        Two classes: the positive one iff p >= threshold. More: the largest probability; a tie goes to the lower index.
+
+        Args:
+            probs: Calibrated probabilities (N, C); N may be 0.
+
+        Returns:
+            Indices into `labels`, (N,) int64.
+
+        Raises:
+            DataError: Another number of columns, or a probability that is not within [0, 1].
+
+        Example:
+            >>> rule = DecisionRule(("no", "yes"), positive_index=1, threshold=0.25, policy="max_f1")
+            >>> rule.decide([[0.8, 0.2], [0.75, 0.25], [0.1, 0.9]]).tolist()
+            [0, 1, 1]
+        """
+        probs_NC = np.asarray(probs, dtype=np.float64)
+        if probs_NC.ndim != 2 or probs_NC.shape[1] != len(self.labels):
+            raise DataError(_message("probs", f"of shape (N, {len(self.labels)})", probs_NC.shape))
+        is_prob = (probs_NC >= 0) & (probs_NC <= 1)
+        if not is_prob.all():
+            raise DataError(_message("probs", "within [0, 1]", float(probs_NC[~is_prob][0])))
+        if self.positive_index is None or self.threshold is None:
+            largest_N: NDArray[np.int64] = np.argmax(probs_NC, axis=1)
+            return largest_N
+        is_positive = probs_NC[:, self.positive_index] >= self.threshold
+        return np.where(is_positive, self.positive_index, 1 - self.positive_index)
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule as plain JSON values."""
+        return {**asdict(self), "labels": list(self.labels)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DecisionRule:
+        """The rule that `to_json` wrote.
+
+        Raises:
+            ArtifactError: A missing or unknown key, a value of another type, or a rule that contradicts itself.
+        """
+        names = [field.name for field in fields(cls)]
+        if set(values) != set(names):
+            raise ArtifactError(_artifact_message("keys", ", ".join(names), sorted(values)))
+        labels, positive_index, threshold = values["labels"], values["positive_index"], values["threshold"]
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ArtifactError(_artifact_message("labels", "a list of strings", labels))
+        if positive_index is not None and type(positive_index) is not int:
+            raise ArtifactError(_artifact_message("positive_index", "an integer or null", positive_index))
+        if threshold is not None and type(threshold) not in (int, float):
+            raise ArtifactError(_artifact_message("threshold", "a number or null", threshold))
+        for name in ("policy", "chosen_on"):
+            if not isinstance(values[name], str):
+                raise ArtifactError(_artifact_message(name, "a string", values[name]))
+        try:
+            return cls(tuple(labels), positive_index, threshold, values["policy"], values["chosen_on"])
+        except ConfigError as error:
+            raise ArtifactError(str(error)) from error
+
+
+def _message(name: str, rule: str, value: object) -> str:
+    return f"decision rule: {name} must be {rule}; got {value!r}. Choose the threshold again on the calibration rows."
+
+
+def _artifact_message(name: str, rule: str, value: object) -> str:
+    return f"stored decision rule: {name} must be {rule}; got {value!r}. Restore the file, or calibrate again."
