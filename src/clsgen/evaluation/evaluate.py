@@ -1,0 +1,98 @@
+"""Judges predictions: a table of figures, each with its definition, its n, its interval, or why it is null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clsgen.config.prediction import EvaluateSettings
+from clsgen.evaluation.intervals import Draws, draw_groups
+from clsgen.evaluation.measure_explanations import explanation_measures
+from clsgen.evaluation.measure_probability import probability_measures, risk_measures
+from clsgen.evaluation.measures import entries
+from clsgen.evaluation.table import Table, tabulate
+from clsgen.types import Prediction, Role, TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is known of the rows beside their predictions.
+
+    Attributes:
+        split: The role of the rows; every result says it.
+        documents: Document by id, for grounding; None: grounding is null.
+        vocabulary: Words of the training documents (`explanations.vocabulary_of`); None: readability is null.
+        true_risk: P(positive) by id where it is known by construction (synthetic notes); None: not compared.
+    """
+
+    split: Role = "test"
+    documents: Mapping[str, str] | None = None
+    vocabulary: frozenset[str] | None = None
+    true_risk: Mapping[str, float] | None = None
+
+
+def evaluate(
+    predictions: Sequence[Prediction],
+    spec: TaskSpec,
+    *,
+    settings: EvaluateSettings,
+    context: Context | None = None,
+) -> dict[str, Any]:
+    """Gives what metrics.json holds of one set of predictions; the order of rows changes nothing.
+
+    Args:
+        predictions: Anybody's predictions of one model on one split; rows without label count in the text metrics.
+        spec: The task; its labels fix the order of classes.
+        settings: Draws, confidence, bins, seed.
+        context: Documents, vocabulary, true risks; None: nothing is known beside the predictions.
+
+    Returns:
+        JSON values: split, num_rows, num_groups, num_unlabelled, num_by_label, labels, positive, threshold,
+        truncated_share (rows whose document was cut), bootstrap (how intervals were made), and, in `metrics` and
+        `explanations`, by name: value, low, high, n, num_groups, definition, and a reason where value or interval is
+        null. No text of any row is in it.
+
+    Raises:
+        DataError: An id twice, labels or probabilities that don't fit the task, a row without document or true risk.
+    """
+    known = Context() if context is None else context
+    table = tabulate(predictions, spec)
+    draws = draw_groups(table.group, table.label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
+    metrics = probability_measures(table, settings)
+    if known.true_risk is not None:
+        metrics |= risk_measures(table, known.true_risk)
+    explanations = explanation_measures(table, documents=known.documents, vocabulary=known.vocabulary)
+    return {
+        "split": known.split,
+        **_counts(table),
+        "bootstrap": _method(draws, settings),
+        "metrics": entries(metrics, draws, confidence=settings.confidence),
+        "explanations": entries(explanations, draws, confidence=settings.confidence),
+    }
+
+
+def _counts(table: Table) -> dict[str, Any]:
+    is_cut = [row.num_document_tokens_cut > 0 for row in table.predictions]
+    return {
+        "num_rows": len(table.predictions),
+        "num_groups": len(set(table.group)),
+        "num_unlabelled": int((table.label_N < 0).sum()),
+        "num_by_label": {label: int((table.label_N == c).sum()) for c, label in enumerate(table.spec.labels)},
+        "labels": list(table.spec.labels),
+        "positive": table.spec.positive,
+        "threshold": table.predictions[0].threshold,
+        "truncated_share": float(np.mean(is_cut)),
+    }
+
+
+def _method(draws: Draws, settings: EvaluateSettings) -> dict[str, Any]:
+    return {
+        "method": "percentile interval, cluster bootstrap by group; it covers the sampling of rows, not the seeds",
+        "num_draws": len(draws.count_RG),
+        "num_redrawn": draws.num_redrawn,
+        "confidence": settings.confidence,
+        "seed": settings.seed,
+    }

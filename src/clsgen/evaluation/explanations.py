@@ -1,0 +1,150 @@
+"""What can be counted in a written explanation alone: its words, its readability, its quotes.
+
+Nothing here knows the class head; agreement with the head stands in alignment.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+MIN_WORDS = 8
+"""A readable explanation has at least this many words."""
+MAX_REPEATS = 3
+"""A readable explanation holds no run of `NGRAM_WORDS` words more often than this."""
+NGRAM_WORDS = 4
+MIN_KNOWN_SHARE = 0.95
+"""Share of a readable explanation's words that stand in the training documents' vocabulary."""
+MIN_QUOTE_WORDS = 4
+"""A quote shorter than this is a term in quotation marks, and found by chance."""
+
+_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+_QUOTE = re.compile(r'"([^"]+)"|“([^“”]+)”')
+
+
+class Grounding(NamedTuple):
+    """Quotes of one explanation: how many there are, and how many of them the document holds."""
+
+    num_quotes: int
+    num_found: int
+
+
+class Repetition(NamedTuple):
+    """Runs of four words in one explanation: how many there are, and how many of them came before."""
+
+    num_ngrams: int
+    num_repeated: int
+
+
+def words(text: str) -> list[str]:
+    """Gives the words of a text in lower case: runs of letters and digits, joined by inner apostrophes or hyphens.
+
+    >>> words("The patient’s follow-up: 2.5 mg/day, 'stable'.")
+    ['the', "patient's", 'follow-up', '2', '5', 'mg', 'day', 'stable']
+    """
+    return _WORD.findall(text.replace("’", "'").lower())
+
+
+def vocabulary_of(documents: Iterable[str]) -> frozenset[str]:
+    """Gives the distinct words of the (training) documents.
+
+    >>> sorted(vocabulary_of(["A cough.", "a fever"]))
+    ['a', 'cough', 'fever']
+    """
+    return frozenset(word for document in documents for word in words(document))
+
+
+def known_share(text: str, vocabulary: frozenset[str]) -> float:
+    """Share of a text's words that stand in the vocabulary; numbers always count as known. NaN without words.
+
+    Numbers are new in every document, so that a vocabulary says nothing about them.
+
+    >>> known_share("fever of 39 degrees", frozenset({"fever", "of"}))
+    0.75
+    """
+    found = words(text)
+    if not found:
+        return float("nan")
+    return sum(word in vocabulary or word.replace("-", "").isdigit() for word in found) / len(found)
+
+
+def is_readable(text: str, *, has_ended: bool, vocabulary: frozenset[str]) -> bool:
+    """Tells whether an explanation ended by itself, is long enough, does not loop, and is made of known words.
+
+    At least 8 words; no 4-gram more than 3 times; at least 95% of the words known (`known_share`).
+
+    >>> known = vocabulary_of(["the trial found that the drug lowered blood pressure"])
+    >>> is_readable("The trial found that the drug lowered pressure.", has_ended=True, vocabulary=known)
+    True
+    >>> is_readable("The trial found that the drug lowered pressure.", has_ended=False, vocabulary=known)
+    False
+    """
+    found = words(text)
+    if not has_ended or len(found) < MIN_WORDS:
+        return False
+    most_frequent = max(Counter(ngrams(found, NGRAM_WORDS)).values())
+    return most_frequent <= MAX_REPEATS and known_share(text, vocabulary) >= MIN_KNOWN_SHARE
+
+
+def ngrams(found: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """Gives every run of `size` words, in order, overlapping.
+
+    >>> ngrams(["a", "b", "c"], 2)
+    [('a', 'b'), ('b', 'c')]
+    """
+    return [tuple(found[i : i + size]) for i in range(len(found) - size + 1)]
+
+
+def repetition(text: str) -> Repetition:
+    """Counts the runs of four words, and those that repeat an earlier one.
+
+    Runs: a b c d, b c d a, c d a b, d a b c, a b c d; the last one came before.
+
+    >>> repetition("a b c d a b c d")
+    Repetition(num_ngrams=5, num_repeated=1)
+    """
+    found = ngrams(words(text), NGRAM_WORDS)
+    return Repetition(len(found), len(found) - len(set(found)))
+
+
+def distinct_share(texts: Iterable[str], size: int) -> float:
+    """Distinct n-grams over all n-grams of a set of texts (distinct-n of Li et al. 2016, arXiv 1510.03055).
+
+    It falls with the number of texts: compare sets of equal size only. NaN without an n-gram.
+
+    >>> distinct_share(["no pain", "no fever"], 1), distinct_share(["no pain", "no fever"], 2)
+    (0.75, 1.0)
+    """
+    found = [ngram for text in texts for ngram in ngrams(words(text), size)]
+    return len(set(found)) / len(found) if found else float("nan")
+
+
+def quotes(text: str) -> list[str]:
+    """Gives the passages between double quotation marks, straight or curly, that have four words or more.
+
+    A quote that is not closed is none.
+
+    >>> quotes('It says "no benefit was seen" and calls this “striking”.')
+    ['no benefit was seen']
+    """
+    passages = (straight or curly for straight, curly in _QUOTE.findall(text))
+    return [passage for passage in passages if len(words(passage)) >= MIN_QUOTE_WORDS]
+
+
+def grounding(text: str, document: str) -> Grounding:
+    r"""Counts the quotes of an explanation and those found in the document, letter case and white space aside.
+
+    Everything else must match, punctuation too.
+
+    >>> grounding('"No  benefit was seen" but "it was very safe"', "In all, no benefit was\nseen.")
+    Grounding(num_quotes=2, num_found=1)
+    """
+    found = quotes(text)
+    plain = _normalised(document)
+    return Grounding(len(found), sum(_normalised(quote) in plain for quote in found))
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,183 @@
+"""The measures of the explanations: which are taken of which rows, and what each means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clsgen.errors import DataError
+from clsgen.evaluation import explanations
+from clsgen.evaluation.alignment import auroc_alignment, r_lkappa, rli, rli_bounds
+from clsgen.evaluation.arrays import IntArray, ratio, weighted_mean
+from clsgen.evaluation.intervals import Statistic
+from clsgen.evaluation.measures import Measure
+from clsgen.evaluation.table import ABSENT, Table
+
+_ALIGNMENT = {
+    "auroc_alignment": "AUROC of the calibrated probability against the label that the explanation states (free mode, "
+    "parsed explanations; no threshold in it; with more than two classes the mean over the stated ones, each against "
+    "the rest). Higher is better.",
+    "rli": "Reason-label inconsistency: share of parsed free-mode explanations whose stated label differs from the "
+    "decision at the stored threshold. `bounds` has all explanations, the unparsed ones taken to agree or to disagree. "
+    "Lower is better.",
+    "rli_argmax": "RLI against the most probable label instead of the decision at the stored threshold.",
+    "r_lkappa": "Cohen's kappa of the stated label and the decision at the stored threshold (free mode, parsed). "
+    "1 - RLI / (1 - p_e): low at low prevalence even where RLI is small. Higher is better.",
+    "r_lkappa_argmax": "Cohen's kappa of the stated label and the most probable label.",
+    "unparsed_rate": "Share of free-mode explanations that state none of the labels. Never counted as a label.",
+}
+_TEXT = {
+    "readability": "Share of explanations that ended by themselves, have 8 words or more, hold no 4-gram more than 3 "
+    "times, and have at least 95% of their words in the training documents' vocabulary (numbers count as known).",
+    "ended_share": "Share of explanations that ended by themselves, not at the length limit.",
+    "grounding": "Share of quotes (4 words or more between double quotation marks) found in the document, letter case "
+    "and white space aside; quotes of all explanations together.",
+    "quote_share": "Share of explanations that quote 4 words or more at all.",
+    "repetition": "Share of 4-grams that repeat an earlier one of the same explanation; all explanations together.",
+    "length_words": "Mean number of words of an explanation.",
+    "distinct_1": "Distinct words over all words of all explanations together. Falls with their number.",
+    "distinct_2": "Distinct pairs of adjacent words over all pairs of all explanations together. Falls likewise.",
+}
+
+
+def explanation_measures(
+    table: Table, *, documents: Mapping[str, str] | None, vocabulary: frozenset[str] | None
+) -> dict[str, Measure]:
+    """Gives the measures of the rows that have an explanation; "not applicable" each where no row has one.
+
+    Args:
+        table: The predictions.
+        documents: Document of each row by id; None leaves grounding null.
+        vocabulary: Words of the training documents; None leaves readability null.
+
+    Raises:
+        DataError: A row with an explanation has no document, though documents are given.
+    """
+    rows = np.array([i for i, row in enumerate(table.predictions) if row.explanation is not None], dtype=np.int64)
+    if not len(rows):
+        return {name: Measure(text, reason="not applicable") for name, text in (_ALIGNMENT | _TEXT).items()}
+    measures = _alignment_measures(table, rows) | _wording(table, rows, vocabulary) | _grounding(table, rows, documents)
+    return {name: measures[name] for name in _ALIGNMENT | _TEXT}
+
+
+def _alignment_measures(table: Table, explained: IntArray) -> dict[str, Measure]:
+    free = np.array([i for i in explained if table.predictions[i].mode == "free"], dtype=np.int64)
+    if not len(free):
+        return {name: Measure(text, reason="defined in free mode only") for name, text in _ALIGNMENT.items()}
+    is_parsed = table.stated_N[free] != ABSENT
+    num_unparsed = int((~is_parsed).sum())
+    unparsed_rate = Measure(
+        _ALIGNMENT["unparsed_rate"],
+        _mean(~is_parsed, free),
+        extra={"num_unparsed": num_unparsed},
+    )
+    rows = free[is_parsed]
+    return (
+        {"auroc_alignment": _auroc_alignment(table, rows), "unparsed_rate": unparsed_rate}
+        | _agreement(table, rows, table.decided_N, suffix="", num_unparsed=num_unparsed)
+        | _agreement(table, rows, table.argmax_N, suffix="_argmax", num_unparsed=num_unparsed)
+    )
+
+
+def _auroc_alignment(table: Table, rows: IntArray) -> Measure:
+    prob, stated = table.prob[rows], table.stated_N[rows]
+    target = table.target(stated)
+    num_stated = {label: int((stated == c).sum()) for c, label in enumerate(table.spec.labels)}
+    only = [label for label, count in num_stated.items() if count]
+    return Measure(
+        _ALIGNMENT["auroc_alignment"],
+        Statistic(lambda weight: auroc_alignment(prob, target, weight=weight), rows),
+        reason=f"only one label was stated: {only[0]!r}" if only else "no explanation states a label",
+        extra={"num_stated": num_stated},
+    )
+
+
+def _agreement(
+    table: Table, rows: IntArray, decided_N: IntArray, *, suffix: str, num_unparsed: int
+) -> dict[str, Measure]:
+    decided, stated, num_labels = decided_N[rows], table.stated_N[rows], table.spec.num_labels
+    nothing = "no explanation states a label"
+    bounds = rli_bounds(int((decided != stated).sum()), len(rows), num_unparsed)
+    return {
+        f"rli{suffix}": Measure(
+            _ALIGNMENT[f"rli{suffix}"],
+            Statistic(lambda weight: rli(decided, stated, num_classes=num_labels, weight=weight), rows),
+            reason=nothing,
+            extra={"bounds": bounds._asdict()},
+        ),
+        f"r_lkappa{suffix}": Measure(
+            _ALIGNMENT[f"r_lkappa{suffix}"],
+            Statistic(lambda weight: r_lkappa(decided, stated, num_classes=num_labels, weight=weight), rows),
+            reason="head and explanations all say one and the same label" if len(rows) else nothing,
+        ),
+    }
+
+
+def _wording(table: Table, rows: IntArray, vocabulary: frozenset[str] | None) -> dict[str, Measure]:
+    texts = [table.predictions[i].explanation or "" for i in rows]
+    has_ended = [table.predictions[i].has_ended is True for i in rows]
+    repetitions = [explanations.repetition(text) for text in texts]
+    if vocabulary is None:
+        readability = Measure(_TEXT["readability"], reason="needs the vocabulary of the training documents")
+    else:
+        readable = [
+            explanations.is_readable(text, has_ended=ended, vocabulary=vocabulary)
+            for text, ended in zip(texts, has_ended, strict=True)
+        ]
+        readability = Measure(_TEXT["readability"], _mean(readable, rows))
+    return {
+        "readability": readability,
+        "ended_share": Measure(_TEXT["ended_share"], _mean(has_ended, rows)),
+        "repetition": Measure(
+            _TEXT["repetition"],
+            _share([each.num_repeated for each in repetitions], [each.num_ngrams for each in repetitions], rows),
+            reason="no explanation has four words",
+        ),
+        "length_words": Measure(_TEXT["length_words"], _mean([len(explanations.words(text)) for text in texts], rows)),
+        "distinct_1": _distinct(texts, 1),
+        "distinct_2": _distinct(texts, 2),
+    }
+
+
+def _distinct(texts: Sequence[str], size: int) -> Measure:
+    return Measure(
+        _TEXT[f"distinct_{size}"],
+        reason=f"no explanation has {size} words" if size > 1 else "no explanation has a word",
+        point=explanations.distinct_share(texts, size),
+        no_interval="no interval: it depends on the number of explanations, which draws do not keep",
+        num_rows=len(texts),
+    )
+
+
+def _grounding(table: Table, rows: IntArray, documents: Mapping[str, str] | None) -> dict[str, Measure]:
+    chosen = [table.predictions[i] for i in rows]
+    num_quotes = [len(explanations.quotes(row.explanation or "")) for row in chosen]
+    quote_share = Measure(_TEXT["quote_share"], _mean([count > 0 for count in num_quotes], rows))
+    if documents is None:
+        return {"grounding": Measure(_TEXT["grounding"], reason="needs the documents"), "quote_share": quote_share}
+    missing = [row.id for row in chosen if row.id not in documents]
+    if missing:
+        raise DataError(
+            f"evaluate: documents must hold every explained row; got none for {missing[0]!r} ({len(missing)} rows). "
+            "Pass the documents that were predicted on."
+        )
+    found = [explanations.grounding(row.explanation or "", documents[row.id]).num_found for row in chosen]
+    grounding = Measure(
+        _TEXT["grounding"],
+        _share(found, num_quotes, rows),
+        reason="no explanation quotes four words or more",
+        extra={"num_quotes": sum(num_quotes)},
+    )
+    return {"grounding": grounding, "quote_share": quote_share}
+
+
+def _mean(value: ArrayLike, rows: IntArray) -> Statistic:
+    value_N = np.asarray(value, dtype=np.float64)
+    return Statistic(lambda weight: weighted_mean(value_N, weight), rows)
+
+
+def _share(part: ArrayLike, whole: ArrayLike, rows: IntArray) -> Statistic:
+    part_N, whole_N = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    return Statistic(lambda weight: ratio(weight @ part_N, weight @ whole_N), rows)

@@ -1,0 +1,158 @@
+"""The measures of the probability and of the decision: which are taken of a task, and what each means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from clsgen.config.prediction import EvaluateSettings
+from clsgen.errors import DataError
+from clsgen.evaluation.arrays import FloatArray, IntArray, weighted_mean
+from clsgen.evaluation.decisions import Confusion, accuracy, confusion, f1
+from clsgen.evaluation.intervals import Statistic
+from clsgen.evaluation.measures import Measure
+from clsgen.evaluation.metrics import auprc, auroc, brier, ece, ece_reference, log_loss
+from clsgen.evaluation.table import Table
+
+_BINARY = {
+    "auroc": "Area under the ROC curve; ties count one half. Higher is better, 0.5 is chance.",
+    "auprc": "Average precision, sum of (R_k - R_(k-1)) P_k without interpolation. Higher is better, chance is the "
+    "prevalence.",
+    "brier": "Mean of (p - y)^2 of the positive label, 0 to 1. Lower is better.",
+    "log_loss": "Mean of -ln p of the observed label, p clipped to [2.2e-16, 1 - 2.2e-16]. Lower is better.",
+    "ece": "Positive-class expected calibration error over {bins} equal-mass bins, absolute gaps weighted by mass. "
+    "Lower is better; read it beside ece_reference. Bootstrap draws have a larger ECE than the rows, so the interval can lie above it.",
+    "ece_reference": "95th percentile of the ECE of the same probabilities were they perfect: labels redrawn from p, "
+    "same n, same {bins} bins. An ECE below it is no evidence of miscalibration.",
+    "accuracy": "Share of rows whose decision at the stored threshold is the label.",
+    "f1": "F1 of the positive label at the stored threshold, 2 TP / (2 TP + FP + FN). Moves with the prevalence.",
+    "sensitivity": "Share of rows of the positive label decided positive at the stored threshold.",
+    "specificity": "Share of rows of the other label decided negative at the stored threshold.",
+    "ppv": "Share of rows decided positive at the stored threshold that are.",
+    "npv": "Share of rows decided negative at the stored threshold that are.",
+    "mcc": "Matthews' correlation of decision and label at the stored threshold, -1 to 1.",
+}
+_MULTICLASS = {
+    "auroc": "Mean over the classes of the one-vs-rest area under the ROC curve (macro); ties count one half. Higher "
+    "is better, 0.5 is chance.",
+    "auprc": "Mean over the classes of the one-vs-rest average precision (macro). Higher is better.",
+    "brier": "Mean over rows of the sum over classes of (p_c - y_c)^2, 0 to 2. Lower is better.",
+    "log_loss": _BINARY["log_loss"],
+    "ece": "Mean over the classes of the one-vs-rest expected calibration error over {bins} equal-mass bins (macro). "
+    "Lower is better; read it beside ece_reference. Bootstrap draws have a larger ECE than the rows, so the interval can lie above it.",
+    "ece_reference": _BINARY["ece_reference"],
+    "accuracy": "Share of rows whose decision is the label.",
+    "f1": "Mean over the classes of F1 at the most probable label (macro).",
+}
+_TWO_CLASSES_ONLY = ("sensitivity", "specificity", "ppv", "npv", "mcc")
+_RISK = {
+    "risk_error": "Mean of |p - true risk|; the true risk is known because the notes are generated. Lower is better.",
+    "excess_brier": "Brier score of p less that of the true risk on the same labels; 0 is the best there is on "
+    "average.",
+}
+
+
+def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, Measure]:
+    """Gives the measures of the labelled rows, in the order of the table that shows them."""
+    rows = np.flatnonzero(table.label_N >= 0)
+    prob, label = table.prob[rows], table.target(table.label_N[rows])
+    definitions = {name: text.format(bins=settings.num_bins) for name, text in _definitions(table).items()}
+    reasons = _reasons(table, rows)
+    computed = _scores(prob, label, settings.num_bins) | _decided(table, rows, label)
+    measures = {
+        name: Measure(definitions[name], Statistic(compute, rows), reason=reasons.get(name, reasons[""]))
+        for name, compute in computed.items()
+    }
+    measures["ece_reference"] = Measure(
+        definitions["ece_reference"],
+        reason=reasons[""],
+        point=ece_reference(prob, num_bins=settings.num_bins, seed=settings.seed),
+        no_interval="no interval: a percentile of simulated labels",
+        num_rows=len(rows),
+    )
+    for name in definitions.keys() - measures.keys():
+        measures[name] = Measure(definitions[name], reason="defined for two classes")
+    return {name: measures[name] for name in definitions}
+
+
+def risk_measures(table: Table, true_risk: Mapping[str, float]) -> dict[str, Measure]:
+    """Gives the distance to the true risk, of all rows, and the excess Brier score, of the labelled ones.
+
+    Raises:
+        DataError: More than two classes, a row without a true risk, or one that is no probability.
+    """
+    if not table.is_binary:
+        raise DataError(f"evaluate: true_risk must be of a task with two labels; got {table.spec.num_labels}.")
+    missing = [row.id for row in table.predictions if row.id not in true_risk]
+    if missing:
+        raise DataError(f"evaluate: true_risk must name every row; got none for {missing[0]!r} ({len(missing)} rows).")
+    risk = np.array([true_risk[row.id] for row in table.predictions], dtype=np.float64)
+    if not ((risk >= 0) & (risk <= 1)).all():
+        raise DataError(f"evaluate: true_risk must be from 0 to 1; got {float(risk.min())!r} to {float(risk.max())!r}.")
+    gap = np.abs(table.prob - risk)
+    rows = np.flatnonzero(table.label_N >= 0)
+    label = table.target(table.label_N[rows])
+    excess = (table.prob[rows] - label) ** 2 - (risk[rows] - label) ** 2
+    return {
+        "risk_error": Measure(_RISK["risk_error"], _mean(gap, np.arange(len(gap)))),
+        "excess_brier": Measure(_RISK["excess_brier"], _mean(excess, rows), reason="no row has a label"),
+    }
+
+
+def _definitions(table: Table) -> dict[str, str]:
+    if table.is_binary:
+        return _BINARY
+    return _MULTICLASS | {name: _BINARY[name] for name in _TWO_CLASSES_ONLY}
+
+
+def _mean(value: FloatArray, rows: IntArray) -> Statistic:
+    return Statistic(lambda weight: weighted_mean(value, weight), rows)
+
+
+def _scores(prob: FloatArray, label: IntArray, num_bins: int) -> dict[str, Callable[[FloatArray], FloatArray]]:
+    return {
+        "auroc": lambda weight: auroc(prob, label, weight=weight),
+        "auprc": lambda weight: auprc(prob, label, weight=weight),
+        "brier": lambda weight: brier(prob, label, weight=weight),
+        "log_loss": lambda weight: log_loss(prob, label, weight=weight),
+        "ece": lambda weight: ece(prob, label, num_bins=num_bins, weight=weight),
+    }
+
+
+def _decided(table: Table, rows: IntArray, label: IntArray) -> dict[str, Callable[[FloatArray], FloatArray]]:
+    num_labels = table.spec.num_labels
+    decided = table.target(table.decided_N[rows])
+    likeliest = decided if table.is_binary else table.argmax_N[rows]
+
+    def counts(weight: FloatArray) -> Confusion:
+        return confusion(decided, label, weight=weight)
+
+    common: dict[str, Callable[[FloatArray], FloatArray]] = {
+        "accuracy": lambda weight: accuracy(decided, label, num_classes=num_labels, weight=weight),
+        "f1": lambda weight: f1(likeliest, label, num_classes=num_labels, weight=weight),
+    }
+    if not table.is_binary:
+        return common
+    return common | {
+        "sensitivity": lambda weight: counts(weight).sensitivity,
+        "specificity": lambda weight: counts(weight).specificity,
+        "ppv": lambda weight: counts(weight).ppv,
+        "npv": lambda weight: counts(weight).npv,
+        "mcc": lambda weight: counts(weight).mcc,
+    }
+
+
+def _reasons(table: Table, rows: IntArray) -> dict[str, str]:
+    """Why each measure is null, if it is; "" is for those not named."""
+    if not len(rows):
+        return {"": "no row has a label"}
+    absent = [label for c, label in enumerate(table.spec.labels) if not (table.label_N[rows] == c).any()]
+    lacks_class = f"no row is labelled {', '.join(repr(label) for label in absent)}"
+    reasons = dict.fromkeys(("", "auroc", "auprc", "f1", "sensitivity", "specificity"), lacks_class)
+    if table.is_binary:
+        positive, negative = table.positive_index, 1 - table.positive_index
+        reasons["ppv"] = f"no row is decided {table.spec.labels[positive]!r}"
+        reasons["npv"] = f"no row is decided {table.spec.labels[negative]!r}"
+        reasons["mcc"] = "all rows have one label, or one decision"
+    return reasons

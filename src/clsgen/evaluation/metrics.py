@@ -1,0 +1,210 @@
+"""Metrics of a probability: ranking, proper scoring rules, calibration error.
+
+All take `prob` of shape (N,), the positive class's probability with labels 0 and 1, or (N, C) with labels 0 to
+C - 1. All take `weight` (..., N), such as the draw counts of R bootstrap draws, and return float64 of the
+weight's leading shape: () without weight (use `float`), (R,) for R draws; whole-number weights give what
+repeating the rows gives. NaN means undefined, never 0. NaN or a value outside [0, 1] in `prob` is a DataError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clsgen.errors import DataError
+from clsgen.evaluation.arrays import Checked, FloatArray, IntArray, checked, ratio, weighted_mean
+
+CLIP = float(np.finfo(np.float64).eps)
+"""Log loss clips probabilities to [CLIP, 1 - CLIP], as scikit-learn does: one p of 0 must not give infinity."""
+
+_MAX_ELEMENTS = 2**21
+
+
+def auroc(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike | None = None) -> FloatArray:
+    """Area under the ROC curve: the chance that a positive row ranks above a negative one.
+
+    Direction: higher is better, 0.5 is chance. Ties count one half. Only ranks matter.
+    (N, C): mean of the one-vs-rest areas, each class alike. Empty input, or a class without rows: NaN.
+
+    Two positives (0.35, 0.8) against two negatives (0.1, 0.4): 3 of 4 pairs are in order.
+
+    >>> float(auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]))
+    0.75
+    >>> float(auroc([0.5, 0.5], [0, 1])), float(auroc([0.2, 0.3], [1, 1]))
+    (0.5, nan)
+    """
+    return _one_vs_rest(_auroc, checked("auroc", prob, label, weight))
+
+
+def auprc(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike | None = None) -> FloatArray:
+    """Area under the precision-recall curve as average precision: sum of (R_k - R_(k-1)) P_k, no interpolation.
+
+    Direction: higher is better; chance is the prevalence. Tied rows enter together, so their order is nothing.
+    (N, C): mean of the one-vs-rest areas. Empty input, or a class without rows: NaN.
+
+    Ranked 0.8 (1), 0.4 (0), 0.35 (1), 0.1 (0): precision 1 at recall 1/2 and 2/3 at recall 1; 1/2 + 1/3.
+
+    >>> round(float(auprc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])), 4)
+    0.8333
+    """
+    return _one_vs_rest(_auprc, checked("auprc", prob, label, weight))
+
+
+def brier(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike | None = None) -> FloatArray:
+    """Brier score: mean squared error of the probability.
+
+    Direction: lower is better. (N,): mean of (p - y)^2 of the positive class, from 0 to 1. (N, C): the sum of
+    (p_c - y_c)^2 over all classes, from 0 to 2 (Brier's own form, 1950; with C = 2 twice the binary one).
+    Ties mean nothing to it. Defined with one class; empty input: NaN.
+
+    >>> round(float(brier([0.8, 0.4], [1, 0])), 4)
+    0.1
+    >>> round(float(brier([[0.2, 0.8], [0.6, 0.4]], [1, 0])), 4)
+    0.2
+    """
+    data = checked("brier", prob, label, weight)
+    if data.prob.ndim == 1:
+        return weighted_mean((data.prob - data.label) ** 2, data.weight)
+    return weighted_mean(((data.prob - _one_hot(data)) ** 2).sum(-1), data.weight)
+
+
+def log_loss(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike | None = None) -> FloatArray:
+    """Mean of -ln of the probability that the observed label was given.
+
+    Direction: lower is better. Probabilities are clipped to [2.2e-16, 1 - 2.2e-16] (`CLIP`). Ties mean nothing
+    to it. Defined with one class; empty input: NaN.
+
+    (-ln 0.8 - ln 0.6) / 2 = (0.2231 + 0.5108) / 2.
+
+    >>> round(float(log_loss([0.8, 0.4], [1, 0])), 4)
+    0.367
+    """
+    data = checked("log_loss", prob, label, weight)
+    if data.prob.ndim == 1:
+        given = np.where(data.label == 1, data.prob, 1 - data.prob)
+    else:
+        given = np.take_along_axis(data.prob, data.label[:, None], axis=-1)[:, 0]
+    return weighted_mean(-np.log(np.clip(given, CLIP, 1 - CLIP)), data.weight)
+
+
+def ece(prob: ArrayLike, label: ArrayLike, *, num_bins: int = 15, weight: ArrayLike | None = None) -> FloatArray:
+    """Expected calibration error of the positive class over equal-mass bins.
+
+    Sum over bins of |sum of (p - y)| / N, that is |mean p - share of positives| weighted by the bin's mass.
+    Bins are of equal mass, of the drawn rows where weighted; tied probabilities stay together, in the bin that
+    holds their middle, so the order of rows is nothing. Direction: lower is better, but 0 is out of reach even
+    of perfect probabilities: read it beside `ece_reference`. (N, C): mean of the one-vs-rest errors. Defined
+    with one class; empty input: NaN.
+
+    Two bins: |0.1 + 0.3 - 0 - 1| / 4 = 0.15 and |0.6 + 0.8 - 1 - 1| / 4 = 0.15.
+
+    >>> round(float(ece([0.1, 0.3, 0.6, 0.8], [0, 1, 1, 1], num_bins=2)), 4)
+    0.3
+    """
+    _check_bins("ece", num_bins)
+    return _one_vs_rest(lambda p, y, w: _ece(p, y, w, num_bins), checked("ece", prob, label, weight))
+
+
+def ece_reference(
+    prob: ArrayLike, *, num_bins: int = 15, num_draws: int = 1000, seed: int = 0, quantile: float = 0.95
+) -> float:
+    """The ECE that perfectly calibrated probabilities stay below 19 times out of 20, at this n and these bins.
+
+    Labels are redrawn from `prob` itself num_draws times; the 95th percentile of their ECE is given. An ECE
+    below it is no evidence of miscalibration. Rows are sorted first, so their order is nothing. Probabilities
+    of 0 and 1 alone give 0. Empty input: NaN.
+
+    >>> ece_reference([0.0, 1.0, 1.0])
+    0.0
+
+    Every p is 0.5: one bin, |0.5 - mean y|; of two rows it is 0.5 half of the time.
+
+    >>> ece_reference([0.5, 0.5])
+    0.5
+    """
+    _check_bins("ece_reference", num_bins)
+    given = np.asarray(prob, dtype=np.float64)
+    sure = checked("ece_reference", given, np.zeros(len(given), dtype=np.int64), None).prob
+    if not len(sure):
+        return float("nan")
+    prob_N = np.sort(sure) if sure.ndim == 1 else sure[np.lexsort(sure.T)]
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _MAX_ELEMENTS // len(prob_N))
+    draws = [
+        _redrawn_ece(prob_N, num_bins, rng.random((min(chunk, num_draws - start), len(prob_N))))
+        for start in range(0, num_draws, chunk)
+    ]
+    return float(np.quantile(np.concatenate(draws), quantile))
+
+
+def _redrawn_ece(prob: FloatArray, num_bins: int, uniform_RN: FloatArray) -> FloatArray:
+    ones = np.ones(len(prob))
+    if prob.ndim == 1:
+        return _ece(prob, (uniform_RN < prob).astype(np.float64), ones, num_bins)
+    upper = np.cumsum(prob, axis=-1)[:, :-1]
+    label_RN = (uniform_RN[..., None] >= upper).sum(-1)
+    classes = range(prob.shape[1])
+    each = [_ece(prob[:, c], (label_RN == c).astype(np.float64), ones, num_bins) for c in classes]
+    return np.asarray(np.mean(each, axis=0))
+
+
+def _check_bins(where: str, num_bins: int) -> None:
+    if num_bins < 1:
+        raise DataError(f"{where}: num_bins must be at least 1; got {num_bins!r}. The usual number is 15.")
+
+
+def _one_hot(data: Checked) -> FloatArray:
+    return np.asarray(data.label[:, None] == np.arange(data.prob.shape[1]), dtype=np.float64)
+
+
+def _one_vs_rest(binary: Callable[[FloatArray, FloatArray, FloatArray], FloatArray], data: Checked) -> FloatArray:
+    if data.prob.ndim == 1:
+        return binary(data.prob, data.label.astype(np.float64), data.weight)
+    one_hot = _one_hot(data)
+    each = [binary(data.prob[:, c], one_hot[:, c], data.weight) for c in range(data.prob.shape[1])]
+    return np.asarray(np.mean(each, axis=0))
+
+
+def _ties(prob: FloatArray) -> tuple[IntArray, IntArray]:
+    """Ascending order of the rows (N,), and where in it each distinct probability starts (D,)."""
+    order = np.argsort(prob, kind="stable")
+    starts = np.flatnonzero(np.diff(prob[order], prepend=-1.0) != 0)
+    return order, starts
+
+
+def _auroc(prob: FloatArray, label: FloatArray, weight: FloatArray) -> FloatArray:
+    order, starts = _ties(prob)
+    positive = np.add.reduceat((weight * label)[..., order], starts, axis=-1)
+    negative = np.add.reduceat((weight * (1 - label))[..., order], starts, axis=-1)
+    negative_below = np.cumsum(negative, axis=-1) - negative
+    in_order = (positive * (negative_below + negative / 2)).sum(-1)
+    return ratio(in_order, positive.sum(-1) * negative.sum(-1))
+
+
+def _auprc(prob: FloatArray, label: FloatArray, weight: FloatArray) -> FloatArray:
+    order, starts = _ties(prob)
+    positive = np.add.reduceat((weight * label)[..., order], starts, axis=-1)[..., ::-1]
+    mass = np.add.reduceat(weight[..., order], starts, axis=-1)[..., ::-1]
+    precision = ratio(np.cumsum(positive, axis=-1), np.cumsum(mass, axis=-1))
+    area = np.where(positive > 0, positive * precision, 0.0).sum(-1)
+    total, num_positive = mass.sum(-1), positive.sum(-1)
+    return ratio(area, np.where(num_positive < total, num_positive, 0.0))
+
+
+def _ece(prob: FloatArray, label: FloatArray, weight: FloatArray, num_bins: int) -> FloatArray:
+    """Labels (N,) beside weights (..., N), or labels (R, N) beside weights (N,)."""
+    order, starts = _ties(prob)
+    gap = np.add.reduceat((weight * (prob - label))[..., order], starts, axis=-1)
+    mass = np.add.reduceat(weight[..., order], starts, axis=-1)
+    total = weight.sum(-1)
+    # Twice the middle over twice the total: whole numbers, so that an edge is met exactly.
+    middle = ratio(num_bins * (2 * np.cumsum(mass, axis=-1) - mass), 2 * total[..., None])
+    in_bin = np.minimum(np.nan_to_num(middle).astype(np.int64), num_bins - 1)
+    leading = gap.shape[:-1]
+    num_draws = int(np.prod(leading))
+    flat = np.broadcast_to(in_bin, gap.shape).reshape(num_draws, -1)
+    flat = flat + num_bins * np.arange(num_draws)[:, None]
+    sums = np.bincount(flat.ravel(), weights=gap.ravel(), minlength=num_draws * num_bins)
+    return ratio(np.abs(sums).reshape(*leading, num_bins).sum(-1), total)

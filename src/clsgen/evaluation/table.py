@@ -1,0 +1,123 @@
+"""Predictions as arrays: checked against the task, sorted by id so that the order of rows is nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clsgen.errors import DataError
+from clsgen.evaluation.arrays import FloatArray, IntArray
+from clsgen.types import Prediction, TaskSpec
+
+ABSENT = -1
+"""Class index of a row without label, or of an explanation that states none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of one task; class indices follow the task's labels, `ABSENT` where there is none.
+
+    Attributes:
+        spec: The task.
+        predictions: The rows, sorted by id.
+        group: Group of each row; a row without group is a group of its own.
+        prob_NC: Calibrated probabilities.
+        label_N: Known label.
+        decided_N: Label decided at the stored threshold, or the most probable one.
+        stated_N: Label that the explanation states.
+    """
+
+    spec: TaskSpec
+    predictions: tuple[Prediction, ...]
+    group: tuple[str, ...]
+    prob_NC: FloatArray
+    label_N: IntArray
+    decided_N: IntArray
+    stated_N: IntArray
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether one probability, that of the positive label, says all."""
+        return self.spec.num_labels == 2
+
+    @property
+    def positive_index(self) -> int:
+        """Index of the label that `prob` is of; two classes only."""
+        return self.spec.labels.index(str(self.spec.positive))
+
+    @property
+    def prob(self) -> FloatArray:
+        """(N,) of the positive label with two classes, else (N, C)."""
+        return self.prob_NC[:, self.positive_index] if self.is_binary else self.prob_NC
+
+    @property
+    def argmax_N(self) -> IntArray:
+        """Most probable class; of equals the positive one with two classes, else the first."""
+        if not self.is_binary:
+            return np.asarray(np.argmax(self.prob_NC, axis=1), dtype=np.int64)
+        positive = self.positive_index
+        return np.where(self.prob >= 0.5, np.int64(positive), np.int64(1 - positive))
+
+    def target(self, index_N: IntArray) -> IntArray:
+        """Class indices (none absent) as `prob` needs them: 1 for the positive label with two classes."""
+        return (index_N == self.positive_index).astype(np.int64) if self.is_binary else index_N
+
+
+def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:
+    """Gives the table of predictions of one task.
+
+    Raises:
+        DataError: No row, an id twice, labels other than the task's, probabilities that are none, two classes
+            without a positive one, thresholds of more than one model.
+    """
+    _check_rows(predictions, spec)
+    rows = tuple(sorted(predictions, key=lambda row: row.id))
+    index_of = {label: index for index, label in enumerate(spec.labels)}
+    index_of_each = {
+        name: np.array([_index(getattr(row, name), name, row.id, index_of) for row in rows], dtype=np.int64)
+        for name in ("label", "decision", "stated_label")
+    }
+    return Table(
+        spec=spec,
+        predictions=rows,
+        group=tuple(f"row:{row.id}" if row.group is None else f"group:{row.group}" for row in rows),
+        prob_NC=np.array([[row.probs[label] for label in spec.labels] for row in rows], dtype=np.float64),
+        label_N=index_of_each["label"],
+        decided_N=index_of_each["decision"],
+        stated_N=index_of_each["stated_label"],
+    )
+
+
+def _check_rows(predictions: Sequence[Prediction], spec: TaskSpec) -> None:
+    if not predictions:
+        raise DataError("evaluate: predictions must be at least one row; got none.")
+    if spec.num_labels == 2 and spec.positive not in spec.labels:
+        raise DataError(f"evaluate: positive must be one of {list(spec.labels)}; got {spec.positive!r}.")
+    twice = [id_ for id_, count in Counter(row.id for row in predictions).items() if count > 1]
+    if twice:
+        raise DataError(f"evaluate: id must occur once; got {twice[0]!r} more than once ({len(twice)} such ids).")
+    for row in predictions:
+        if set(row.probs) != set(spec.labels):
+            raise DataError(
+                f"evaluate: probs of row {row.id!r} must be of the labels {list(spec.labels)}; "
+                f"got {list(row.probs)}. Evaluate with the task that the model was trained on."
+            )
+        if not all(0 <= prob <= 1 for prob in row.probs.values()):
+            raise DataError(f"evaluate: probs of row {row.id!r} must be from 0 to 1; got {dict(row.probs)}.")
+    thresholds = {row.threshold for row in predictions}
+    if len(thresholds) > 1:
+        raise DataError(
+            f"evaluate: threshold must be the same in all rows; got {len(thresholds)} of them. "
+            "Evaluate the predictions of each model by themselves."
+        )
+
+
+def _index(label: str | None, name: str, row_id: str, index_of: dict[str, int]) -> int:
+    if label is None:
+        return ABSENT
+    if label not in index_of:
+        raise DataError(f"evaluate: {name} of row {row_id!r} must be one of {list(index_of)}; got {label!r}.")
+    return index_of[label]
