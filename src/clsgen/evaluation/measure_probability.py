@@ -22,7 +22,7 @@ _BINARY = {
     "brier": "Mean of (p - y)^2 of the positive label, 0 to 1. Lower is better.",
     "log_loss": "Mean of -ln p of the observed label, p clipped to [2.2e-16, 1 - 2.2e-16]. Lower is better.",
     "ece": "Positive-class expected calibration error over {bins} equal-mass bins, absolute gaps weighted by mass. "
-    "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: the interval can lie above it.",
+    "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: its interval can lie above.",
     "ece_reference": "95th percentile of the ECE of the same probabilities were they perfect: labels redrawn from p, "
     "same n, same {bins} bins. An ECE below it is no evidence of miscalibration.",
     "accuracy": "Share of rows whose decision at the stored threshold is the label.",
@@ -40,7 +40,7 @@ _MULTICLASS = {
     "brier": "Mean over rows of the sum over classes of (p_c - y_c)^2, 0 to 2. Lower is better.",
     "log_loss": _BINARY["log_loss"],
     "ece": "Mean over the classes of the one-vs-rest expected calibration error over {bins} equal-mass bins (macro). "
-    "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: the interval can lie above it.",
+    "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: its interval can lie above.",
     "ece_reference": _BINARY["ece_reference"],
     "accuracy": "Share of rows whose decision is the label.",
     "f1": "Mean over the classes of F1 at the most probable label (macro).",
