@@ -62,6 +62,16 @@ def test_another_prior_by_hand() -> None:
     assert plain.probs([[0.0, 4.0]], prior=(0.999999, 0.000001))[0, 1] == 1 / 102
 
 
+def test_before_any_rows_it_is_the_softmax_without_bounds() -> None:
+    unseen = Calibrator("none", (0, 0, 0), (1.0,) * 3, (0.0,) * 3)
+    logits_NC = [[0.0, 1.0, 20.0], [2.0, 0.0, -30.0]]
+    assert (unseen.probs(logits_NC) == softmax(logits_NC, axis=1)).all()
+    assert not unseen.is_calibrated
+    assert Calibrator.from_json(json.loads(json.dumps(unseen.to_json()))) == unseen
+    with pytest.raises(CalibrationError, match=r"prevalence must be counted on calibration rows; got none"):
+        unseen.probs(logits_NC, prior=(0.2, 0.3, 0.5))
+
+
 def test_isotonic_curves_are_interpolated_and_normalised() -> None:
     # margin 1.55 lies half way between (0.1, 1/3) and (3, 1): 2/3; class 0 at -1.55: (-1.55 + 3) / 5 = 0.29
     probs_NC = ISOTONIC.probs([[0.0, 1.55]])
@@ -106,6 +116,8 @@ def test_bad_logits_and_priors_are_refused() -> None:
     [
         ({"method": "platt"}, "method must be vector or temperature or isotonic or none; got 'platt'"),
         ({"class_counts": [6, 0]}, "class_counts must be 2 or more positive integers"),
+        ({"class_counts": [0, 0]}, "class_counts must be 2 or more positive integers"),
+        ({"method": "none", "class_counts": [3, 0]}, "class_counts must be 2 or more positive integers"),
         ({"class_counts": [6]}, "class_counts must be 2 or more positive integers"),
         ({"class_counts": [6.0, 2.0]}, "class_counts must be 2 or more positive integers"),
         ({"class_counts": None}, "class_counts must be 2 or more positive integers"),

@@ -33,7 +33,7 @@ class Calibrator:
 
     Attributes:
         method: What was fitted; `none` leaves softmax(z) as it is.
-        class_counts: Calibration rows a class, each above 0.
+        class_counts: Calibration rows a class, each above 0; all 0 before any rows were seen (`none` alone).
         slopes: a, a positive number a class; equal for `temperature` and for two classes; 1 for `isotonic` and `none`.
         biases: b, a number a class, the first one 0.
         knots: `isotonic` alone: a curve a class, applied to the margins of the logits; None otherwise.
@@ -52,7 +52,15 @@ class Calibrator:
 
     @property
     def prevalence(self) -> tuple[float, ...]:
-        """Share of each class in the calibration rows: the prior that the probabilities stand on."""
+        """Share of each class in the calibration rows: the prior that the probabilities stand on.
+
+        Raises:
+            CalibrationError: No rows were seen.
+        """
+        if self.num_rows == 0:
+            raise CalibrationError(
+                "calibrator: prevalence must be counted on calibration rows; got none. Calibrate the model first."
+            )
         return tuple(count / self.num_rows for count in self.class_counts)
 
     @property
@@ -69,7 +77,7 @@ class Calibrator:
         """Calibrated probabilities, held within [1/(n+2), 1 - 1/(n+2)].
 
         The bounds are those of Laplace's rule of succession: n rows can't vouch for more certainty. They hold for
-        `none` too. They come last, so rows beyond a bound tie.
+        `none` too, unless no rows were seen (then softmax(z) as it is). They come last, so rows beyond a bound tie.
 
         Args:
             logits: Raw class logits (N, C); N may be 0.
@@ -80,7 +88,7 @@ class Calibrator:
             Probabilities (N, C) float64; rows sum to 1.
 
         Raises:
-            CalibrationError: Logits that are not finite or not of shape (N, C).
+            CalibrationError: Logits that are not finite or not of shape (N, C); a prior before any rows were seen.
             ConfigError: A prior that is none.
 
         Example:
@@ -98,7 +106,7 @@ class Calibrator:
         if prior is not None:
             probs_NC = probs_NC * _checked_prior(prior, len(self.class_counts)) / np.array(self.prevalence)
             probs_NC = probs_NC / probs_NC.sum(axis=1, keepdims=True)
-        return _held_above(probs_NC, 1 / (self.num_rows + 2))
+        return probs_NC if self.num_rows == 0 else _held_above(probs_NC, 1 / (self.num_rows + 2))
 
     def to_json(self) -> dict[str, Any]:
         """The calibrator as plain JSON values; floats survive bit for bit."""
@@ -124,9 +132,10 @@ class Calibrator:
         method, counts, knots = values["method"], values["class_counts"], values["knots"]
         if method not in get_args(Method):
             raise _artifact_error("method", " or ".join(get_args(Method)), method)
-        is_counts = isinstance(counts, list) and all(type(count) is int and count > 0 for count in counts)
-        if not is_counts or len(counts) < 2:
-            raise _artifact_error("class_counts", "2 or more positive integers", counts)
+        is_counts = isinstance(counts, list) and len(counts) >= 2 and all(type(count) is int for count in counts)
+        is_unseen = method == "none" and is_counts and not any(counts)
+        if not is_unseen and not (is_counts and min(counts) > 0):
+            raise _artifact_error("class_counts", "2 or more positive integers (all 0 with none alone)", counts)
         slopes = _stored_floats("slopes", values["slopes"], len(counts))
         biases = _stored_floats("biases", values["biases"], len(counts))
         if min(slopes) <= 0:
