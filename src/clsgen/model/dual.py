@@ -134,7 +134,7 @@ class DualModel(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward; embeddings are made to carry a gradient so that adapters get one."""
         base = backbone.base_of(self.language_model)
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.activation_checkpointing_enable({"use_reentrant": False})
         if self.tuning != "full":
             base.enable_input_require_grads()
 

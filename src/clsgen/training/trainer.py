@@ -108,7 +108,7 @@ class DualTrainer(Trainer):
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"train: the loss at step {self.state.global_step + 1} must be finite; got "
-                + ", ".join(f"{name}={float(term.total):g}" for name, (term, _) in terms.items())
+                + ", ".join(f"{name}={float(term.total.detach()):g}" for name, (term, _) in terms.items())
                 + ". Lower train.learning_rate, or set train.precision to float32."
             )
         # DDP averages gradients over ranks; the denominators already cover all of them.
@@ -213,6 +213,9 @@ class DualTrainer(Trainer):
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
+        except TrainingError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise TrainingError(

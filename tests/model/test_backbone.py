@@ -1,0 +1,186 @@
+"""Stock backbones: found before anything heavy, read as their own forward does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+import tiny
+from clsgen.errors import ArtifactError, HardwareError, ModelError
+from clsgen.model import backbone
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_projection_is_the_models_own(family):
+    model = tiny.backbone(family, 60).eval()
+    ids = torch.randint(0, 60, (1, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        hidden = backbone.body_of(model)(input_ids=ids).last_hidden_state
+        assert torch.allclose(backbone.project(model, hidden[0]), model(input_ids=ids).logits[0], atol=1e-5)
+
+
+def test_a_projection_that_is_not_understood_is_refused():
+    class Scaled(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            output.logits = output.logits * 3
+            return output
+
+    model = Scaled(tiny.backbone("llama", 60).config).eval()
+    with pytest.raises(ModelError, match="Scaled computes its vocabulary logits in a way that is not understood"):
+        backbone.check_logits(model)
+
+
+def test_a_missing_weight_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny.save("llama", tmp_path / "base")
+    state = load_file(folder / "model.safetensors")
+    del state["model.norm.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"missing or misshapen: model\.norm\.weight"):
+        backbone.load_backbone(str(folder))
+
+
+def test_dtype_is_what_was_asked_for_not_what_the_file_has(tmp_path):
+    model = tiny.backbone("llama", 60).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    assert backbone.load_backbone(str(tmp_path)).dtype == torch.float32
+    assert backbone.load_backbone(str(tmp_path), dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_a_directory_without_config_or_weights_is_found_at_once(tmp_path):
+    with pytest.raises(ModelError, match=r"must hold config\.json"):
+        backbone.preflight(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="it has no weights"):
+        backbone.preflight(str(tmp_path))
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Answers as the hub does for a gated and for a missing repository."""
+
+    def _answer(self):
+        gated = "gated" in self.path
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("X-Error-Message", "no")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD = _answer
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub():
+    server = HTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("someone/gated-model", "is gated: access must be granted first. Accept its licence"),
+        ("someone/no-such-model", "must be a directory or a hub id that exists; got 'someone/no-such-model'"),
+        ("not a//name", "must be a directory or a hub id that exists"),
+    ],
+)
+def test_a_gated_or_missing_model_says_what_to_do(hub, tmp_path, name, message):
+    """A real client against a real HTTP answer; nothing of the run is made before."""
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-m", "clsgen", "train", "run.yaml", f"model.backbone={name}"]
+    (tmp_path / "run.yaml").write_text("output: run\ndata: {task: synthetic-notes, num_rows: 60}\n")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_an_unreachable_hub_says_how_to_go_on_without_it(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"neither a directory nor in the hub cache.*hf download someone/model-x"):
+        backbone.preflight("someone/model-x")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="shows the error where there is no CUDA")
+def test_qlora_without_cuda_is_one_clear_error():
+    with pytest.raises(HardwareError, match=r"qlora needs a CUDA device; none is here\. Use lora"):
+        backbone.require_cuda_for_qlora()
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_lora_targets_are_the_architectures_projections(family):
+    model = tiny.backbone(family, 60)
+    wrapped = backbone.add_lora(model, rank=2, alpha=4.0, dropout=0.0, targets=None)
+    wanted = set(backbone.lora_targets(backbone.base_of(wrapped)))
+    assert "lm_head" not in wanted
+    assert len(wanted) >= 3
+
+
+def test_unknown_targets_are_an_error():
+    with pytest.raises(ModelError, match=r"model\.lora\.targets must name layers of the backbone"):
+        backbone.add_lora(tiny.backbone("llama", 60), rank=2, alpha=4.0, dropout=0.0, targets=["no_such_layer"])
+
+
+def test_an_architecture_without_known_names_asks_for_targets():
+    model = tiny.backbone("gpt2", 60)
+    model.config.model_type = "unheard-of"
+    with pytest.raises(ModelError, match=r"model\.lora\.targets must be given for the architecture 'unheard-of'"):
+        backbone.lora_targets(model)
+
+
+def test_scratch_weights_follow_the_seed_and_leave_the_generator_alone():
+    shape = {"vocabulary": 60, "width": 32, "num_layers": 1, "num_heads": 2, "max_length_tokens": 64, "is_tied": True}
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first, again = (backbone.scratch_backbone(**shape, seed=5).state_dict() for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    other = backbone.scratch_backbone(**shape, seed=6).state_dict()
+    assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("b"), "missing: b"),
+        (lambda state: state.update(c=torch.ones(1)), "unknown: c"),
+        (lambda state: state.update(b=torch.ones(3)), "misshapen: b"),
+        (lambda state: state.update(b=torch.tensor([1.0, float("nan")])), "not finite: b"),
+    ],
+)
+def test_tensors_must_be_complete(change, message):
+    expected = {"a": torch.ones(2), "b": torch.ones(2)}
+    found = dict(expected)
+    change(found)
+    with pytest.raises(ArtifactError, match=message):
+        backbone.check_tensors("file", found, expected)
+
+
+def test_weight_hash_follows_the_contents(tmp_path):
+    folder = tiny.save("llama", tmp_path / "base")
+    before = backbone.weights_hash(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"note": "x"}))
+    assert backbone.weights_hash(folder) == before
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(bytes(data))
+    assert backbone.weights_hash(folder) != before
