@@ -33,7 +33,9 @@ class LoraSettings(Section):
 class ModelSettings(Section):
     """The backbone and how it is tuned."""
 
-    backbone: str | None = Field(None, description="Hub id or path of a causal language model; null with init: scratch.")
+    backbone: str | None = Field(
+        None, description="Hub id or path of a causal language model; null with init: scratch."
+    )
     revision: str | None = Field(None, description="Hub revision of the backbone; null: the default branch.")
     init: Literal["pretrained", "scratch"] = Field(
         "pretrained", description="scratch: a small Llama and a BPE tokenizer built from the training text."

@@ -34,9 +34,7 @@ class RunConfig(Section):
         if (data.task is None) == (data.train is None):
             problems.append("data: set either data.task (built in) or data.train (own file), not both or neither.")
         if data.split.num_folds is not None and data.split.fold >= data.split.num_folds:
-            problems.append(
-                f"data.split.fold must be below num_folds ({data.split.num_folds}); got {data.split.fold}."
-            )
+            problems.append(f"data.split.fold must be below num_folds ({data.split.num_folds}); got {data.split.fold}.")
         if data.split.validation + data.split.calibration >= 0.8:
             problems.append("data.split: validation + calibration must leave at least 20% of the rows for train.")
         if data.restricted and self.train.report_to:
