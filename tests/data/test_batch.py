@@ -99,10 +99,10 @@ def test_mode_draw_is_fixed_per_row_and_seed_and_has_its_share():
 
 
 def test_pad_left_puts_every_last_token_in_the_last_column():
-    padded = pad_left([[5, 6, 7], [8]], pad_id=0, offsets=[10, 20])
+    padded = pad_left([[5, 6, 7], [8]], pad_id=0)
     assert padded.input_ids_BL.tolist() == [[5, 6, 7], [0, 0, 8]]
     assert padded.attention_mask_BL.tolist() == [[1, 1, 1], [0, 0, 1]]
-    assert padded.position_ids_BL[:, -1].tolist() == [12, 20]
+    assert padded.position_ids_BL[:, -1].tolist() == [2, 0]
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 200))

@@ -155,13 +155,12 @@ class LeftPadded(NamedTuple):
     position_ids_BL: Tensor
 
 
-def pad_left(prompts: Sequence[Sequence[int]], *, pad_id: int, offsets: Sequence[int] | None = None) -> LeftPadded:
+def pad_left(prompts: Sequence[Sequence[int]], *, pad_id: int) -> LeftPadded:
     """Left-padded prompts for serving: every decision position stands in the last column.
 
     Args:
         prompts: B sequences of ids, none empty.
         pad_id: Id of padding; never attended to.
-        offsets: Position of each row's first id; None means 0.
     """
     length = max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), length), pad_id, dtype=torch.long)
@@ -169,10 +168,7 @@ def pad_left(prompts: Sequence[Sequence[int]], *, pad_id: int, offsets: Sequence
     for index, prompt in enumerate(prompts):
         ids[index, length - len(prompt) :] = torch.tensor(list(prompt))
         mask[index, length - len(prompt) :] = 1
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    if offsets is not None:
-        positions = positions + torch.tensor(list(offsets))[:, None]
-    return LeftPadded(ids, mask, positions)
+    return LeftPadded(ids, mask, (mask.cumsum(dim=1) - 1).clamp(min=0))
 
 
 def plan_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

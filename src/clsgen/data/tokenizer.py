@@ -86,14 +86,14 @@ def ensure_pad(tokenizer: Any, *, num_embeddings: int, end_ids: Sequence[int]) -
     vocabulary = tokenizer.get_vocab()
     for name in _RESERVED_PAD_NAMES:
         if name in vocabulary and vocabulary[name] not in taken:
-            tokenizer.pad_token = name
+            tokenizer.add_special_tokens({"pad_token": name})
             return int(vocabulary[name])
     if len(tokenizer) < num_embeddings:
         tokenizer.add_special_tokens({"pad_token": PAD})
         if tokenizer.pad_token_id < num_embeddings:
             return int(tokenizer.pad_token_id)
     if _NEVER_IN_UTF8 in vocabulary and "ByteLevel" in tokenizer.backend_tokenizer.to_str():
-        tokenizer.pad_token = _NEVER_IN_UTF8
+        tokenizer.add_special_tokens({"pad_token": _NEVER_IN_UTF8})
         return int(vocabulary[_NEVER_IN_UTF8])
     raise ModelError(
         "tokenizer: pad token must be a reserved token other than the end token; found none. "

@@ -97,31 +97,47 @@ class Engine:
     def steps(
         self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int
     ) -> Iterator[dict[int, int]]:
-        """Decode step by step: row -> id just written, for rows still writing; the end id is yielded once."""
-        rows = list(range(len(forced)))
-        tokens: Sequence[Sequence[int]] = forced
-        for step in range(max_new_tokens):
+        """Decode step by step: row -> id just written, for rows still writing; the end id is given once.
+
+        Forced ids of unequal length are fed one a step beyond their common length, so that no row ever holds padding
+        after its prompt: a sliding window would count it.
+        """
+        common = min(len(ids) for ids in forced)
+        tokens = [list(ids[:common]) for ids in forced]
+        pending = {row: list(ids[common:]) for row, ids in enumerate(forced)}
+        num_written = dict.fromkeys(pending, 0)
+        while pending:
             prefilled, next_ids = self._advance(prefilled, tokens)
-            yield dict(zip(rows, next_ids, strict=True))
-            active = [index for index, token in enumerate(next_ids) if token != self.end_id]
-            if not active or step + 1 == max_new_tokens:
-                return
-            if len(active) < len(rows):
-                prefilled = prefilled.select(active)
-                rows = [rows[index] for index in active]
-            tokens = [[next_ids[index]] for index in active]
+            written, tokens = {}, []
+            for row, token in zip(list(pending), next_ids, strict=True):
+                if pending[row]:
+                    tokens.append([pending[row].pop(0)])
+                    continue
+                written[row] = token
+                num_written[row] += 1
+                tokens.append([token])
+            if written:
+                yield written
+            done = {row for row, token in written.items() if token == self.end_id or num_written[row] == max_new_tokens}
+            if done:
+                kept = [index for index, row in enumerate(pending) if row not in done]
+                pending = {row: ids for row, ids in pending.items() if row not in done}
+                tokens = [tokens[index] for index in kept]
+                if kept:
+                    prefilled = prefilled.select(kept)
 
     @torch.inference_mode()
     def _advance(self, state: Prefilled, tokens: Sequence[Sequence[int]]) -> tuple[Prefilled, list[int]]:
-        """Feed each row its ids, (B, any), and take the most likely next one."""
-        chunk = pad_left(tokens, pad_id=self._pad_id, offsets=state.num_tokens)
+        """Feed each row its ids, (B, T), and take the most likely next one."""
         device = self.model.device
-        mask_BL = torch.cat([state.attention_mask_BL, chunk.attention_mask_BL.to(device)], dim=1)
-        hidden_BLD = self.model.hidden(
-            chunk.input_ids_BL.to(device), mask_BL, chunk.position_ids_BL.to(device), state.cache
-        )
-        next_ids = self.model.vocabulary_logits(hidden_BLD[:, -1]).argmax(dim=-1).tolist()
-        lengths = tuple(old + len(new) for old, new in zip(state.num_tokens, tokens, strict=True))
+        ids_BT = torch.tensor(tokens, device=device)
+        num_new = ids_BT.shape[1]
+        mask_BL = torch.cat([state.attention_mask_BL, torch.ones_like(ids_BT)], dim=1)
+        first_B = torch.tensor(state.num_tokens, device=device)
+        positions_BT = first_B[:, None] + torch.arange(num_new, device=device)
+        hidden_BTD = self.model.hidden(ids_BT, mask_BL, positions_BT, state.cache)
+        next_ids = self.model.vocabulary_logits(hidden_BTD[:, -1]).argmax(dim=-1).tolist()
+        lengths = tuple(length + num_new for length in state.num_tokens)
         return Prefilled(state.class_logits_BC, state.cache, mask_BL, lengths), next_ids
 
     def _read(self, prompts: Sequence[Sequence[int]], cache: Cache | None) -> tuple[Tensor, Tensor]:

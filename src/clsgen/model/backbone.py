@@ -340,6 +340,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, state: Mapping[str, Tenso
     """
     config = LoraConfig.from_pretrained(str(folder))
     config.inference_mode = False
+    config.base_model_name_or_path = model.name_or_path
     wrapped = cast(PeftModel, get_peft_model(model, config))
     expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     check_tensors("adapter_model.safetensors", dict(state), expected)
