@@ -6,10 +6,10 @@ import dataclasses
 import logging
 
 import pytest
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny
 from clsgen.data.batch import UNLABELLED, collate, draw_mode, encode_examples, pad_left, plan_batches
 from clsgen.data.template import build_template, sealed
 from clsgen.errors import DataError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+import tiny
 from clsgen.data.tokenizer import NUM_RESERVED, PlainEncoder, ensure_pad, train_tokenizer
 from clsgen.errors import ModelError
 

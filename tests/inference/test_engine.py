@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from clsgen.data.batch import pad_left
 from clsgen.inference.engine import Engine
 from clsgen.model import backbone

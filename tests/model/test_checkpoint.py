@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import tiny
 from clsgen.errors import ArtifactError, TemplateError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator

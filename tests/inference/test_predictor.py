@@ -1,0 +1,256 @@
+"""`Classifier` and file prediction: order, rows explained, streams, kills."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny
+from clsgen.data.predictions import read_predictions
+from clsgen.errors import ArtifactError, ConfigError, DataError
+from clsgen.inference import batch as batch_module
+from clsgen.inference.batch import predict_file
+from clsgen.inference.predictor import Classifier
+from clsgen.model.calibration import fit_calibrator
+from clsgen.model.checkpoint import Bundle, save_bundle
+from clsgen.model.decision import DecisionRule
+from clsgen.types import Example
+
+
+def bundle_of(built, *, threshold: float = 0.5) -> Bundle:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(200, 2))
+    labels = (rng.random(200) < 1 / (1 + np.exp(-(logits[:, 1] - logits[:, 0])))).astype(int)
+    return Bundle(
+        model=built.model,
+        renderer=built.renderer,
+        tokenizer=built.tokenizer,
+        spec=tiny.SPEC,
+        calibrator=fit_calibrator(logits, labels),
+        rule=DecisionRule(tiny.SPEC.labels, 1, threshold, "max_f1"),
+        base=built.base,
+        dtype="float32",
+        pad_id=built.pad_id,
+        has_explanations=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return bundle_of(tiny.dual(tiny.save("llama", tmp_path_factory.mktemp("llama"))))
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle):
+    return Classifier(bundle, batch_tokens=300)
+
+
+ROWS = tiny.examples(14)
+
+
+def test_probabilities_are_the_calibrated_logits_in_the_order_of_the_texts(classifier):
+    logits = classifier.class_logits(ROWS)
+    probs = classifier.predict_proba(ROWS)
+    scale = np.array(classifier.bundle.calibrator.slopes) * logits + np.array(classifier.bundle.calibrator.biases)
+    by_hand = np.exp(scale) / np.exp(scale).sum(axis=1, keepdims=True)
+    assert np.allclose(probs, by_hand, atol=1e-9)
+    for index, row in enumerate(ROWS):
+        assert np.allclose(classifier.predict_proba([row.document])[0], probs[index], atol=1e-5)
+
+
+def test_a_prior_moves_the_odds_by_its_ratio(classifier):
+    before = classifier.predict_proba(ROWS[:3])
+    prevalence = np.array(classifier.bundle.calibrator.prevalence)
+    after = classifier.predict_proba(ROWS[:3], prior=[0.9, 0.1])
+    ratio = (0.1 / prevalence[1]) / (0.9 / prevalence[0])
+    odds = before[:, 1] / before[:, 0]
+    assert np.allclose(after[:, 1] / after[:, 0], odds * ratio, rtol=1e-6)
+
+
+def test_predictions_carry_decision_threshold_label_and_reason(classifier):
+    found = classifier.predict(ROWS, explain="all")
+    assert [prediction.id for prediction in found] == [row.id for row in ROWS]
+    for row, prediction in zip(ROWS, found, strict=True):
+        assert math.isclose(sum(prediction.probs.values()), 1, abs_tol=1e-9)
+        assert prediction.decision == ("sun" if prediction.probs["sun"] >= 0.5 else "rain")
+        assert (prediction.label, prediction.threshold, prediction.mode) == (row.label, 0.5, "free")
+        assert prediction.explanation is not None
+        expected = None if prediction.stated_label is None else prediction.stated_label == prediction.decision
+        assert prediction.agreement == expected
+
+
+def test_probability_does_not_depend_on_mode_or_on_explaining(classifier):
+    runs = [
+        classifier.predict(ROWS, explain="none"),
+        classifier.predict(ROWS, explain="all", mode="free"),
+        classifier.predict(ROWS, explain="all", mode="decision"),
+    ]
+    for plain, free, decision in zip(*runs, strict=True):
+        assert free.probs == decision.probs
+        assert abs(plain.probs["sun"] - free.probs["sun"]) < 1e-5
+        assert (plain.explanation, plain.mode) == (None, None)
+
+
+def test_decision_mode_claims_no_agreement(classifier):
+    assert {found.agreement for found in classifier.predict(ROWS[:4], explain="all", mode="decision")} == {None}
+
+
+def test_reasons_only_where_asked_for(bundle):
+    probs = np.array([found.probs["sun"] for found in Classifier(bundle).predict(ROWS)])
+    middle = float(np.median(probs))
+    classifier = Classifier(replace(bundle, rule=replace(bundle.rule, threshold=middle)), uncertain_margin=0.01)
+    found = classifier.predict(ROWS, explain="uncertain")
+    explained = [prediction.explanation is not None for prediction in found]
+    assert explained == [abs(prediction.probs["sun"] - middle) < 0.01 for prediction in found]
+    assert any(explained)
+    found = classifier.predict(ROWS, explain="positive")
+    assert [p.explanation is not None for p in found] == [p.decision == "sun" for p in found]
+    assert 0 < sum(p.explanation is not None for p in found) < len(ROWS)
+
+
+def test_a_later_explanation_is_the_same(classifier):
+    """explain= for some rows writes what explain="all" writes for them."""
+    everything = {p.id: p.explanation for p in classifier.predict(ROWS, explain="all")}
+    for prediction in classifier.predict(ROWS, explain="positive"):
+        if prediction.explanation is not None:
+            assert prediction.explanation == everything[prediction.id]
+
+
+def test_stream_gives_the_probability_first_then_text_then_the_whole(classifier):
+    events = list(classifier.stream(ROWS[0]))
+    (whole,) = classifier.predict(ROWS[:1], explain="all")
+    assert [event.kind for event in events[:2]] == ["probability", "text"]
+    assert events[-1].kind == "done"
+    assert events[0].prediction == dataclasses.replace(
+        whole, mode=None, explanation=None, stated_label=None, has_ended=None, agreement=None
+    )
+    assert events[-1].prediction == whole
+    written = "".join(event.text for event in events)
+    assert str(whole.explanation) in written.replace("\ufffd", "") or "\ufffd" in str(whole.explanation)
+
+
+def test_a_cut_document_says_how_much_was_cut(classifier):
+    (found,) = classifier.predict(["a very long day " * 300])
+    assert found.num_document_tokens_cut > 0
+
+
+def test_a_model_without_explanations_refuses_to_explain(bundle):
+    silent = Classifier(replace(bundle, has_explanations=False))
+    assert silent.predict(ROWS[:1])[0].explanation is None
+    with pytest.raises(ConfigError, match="explain must be none for a model whose language head was not trained"):
+        silent.predict(ROWS[:1], explain="all")
+
+
+def test_positive_needs_two_classes(bundle):
+    many = replace(bundle, spec=replace(tiny.SPEC, positive=None))
+    with pytest.raises(ConfigError, match="explain: positive needs two classes"):
+        Classifier(many).predict(ROWS[:1], explain="positive")
+
+
+@pytest.mark.parametrize("texts", [["  "], ["fine", ""], [Example("x", "\n")]])
+def test_an_empty_text_is_an_error(classifier, texts):
+    with pytest.raises(DataError, match="a document must not be empty"):
+        classifier.predict_proba(texts)
+
+
+def test_one_string_is_not_a_list_of_texts(classifier):
+    with pytest.raises(DataError, match="texts must be a list of texts; got one string"):
+        classifier.predict("Dark clouds.")
+
+
+# ---- files ----
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(batch_module, "WINDOW", 4)
+
+
+def test_a_file_has_every_row_in_order(classifier, tmp_path):
+    predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none", groups={row.id: "g" for row in ROWS})
+    found = read_predictions(tmp_path / "out.jsonl")
+    assert [prediction.id for prediction in found] == [row.id for row in ROWS]
+    assert {prediction.group for prediction in found} == {"g"}
+    assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_resumed_file_is_the_uninterrupted_one(classifier, tmp_path, small_windows, monkeypatch):
+    predict_file(classifier, ROWS, tmp_path / "whole.jsonl", explain="all")
+    calls = []
+
+    def stop_after_two(rows, **options):
+        calls.append(len(rows))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return Classifier.predict(classifier, rows, **options)
+
+    monkeypatch.setattr(classifier, "predict", stop_after_two, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="all")
+    monkeypatch.undo()
+    monkeypatch.setattr(batch_module, "WINDOW", 4)
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_bytes(partial.read_bytes() + b'{"id": "half a li')
+    assert predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="all") == 8
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_another_runs_partial_file_is_not_continued(classifier, tmp_path, small_windows, monkeypatch):
+    monkeypatch.setattr(classifier, "predict", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt), raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none")
+    monkeypatch.undo()
+    with pytest.raises(ArtifactError, match="a partial result of another input, model or setting is in the way"):
+        predict_file(classifier, ROWS[:-1], tmp_path / "out.jsonl", explain="none")
+
+
+def test_restricted_output_is_the_owners_alone(bundle, tmp_path):
+    secret = Classifier(replace(bundle, spec=replace(tiny.SPEC, is_restricted=True)))
+    predict_file(secret, ROWS[:2], tmp_path / "out.jsonl", explain="none")
+    assert (tmp_path / "out.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_kill_nine_loses_no_row(tmp_path):
+    """A real process, killed for real, several times; then run to its end."""
+    built = tiny.dual(tiny.save("llama", tmp_path / "base"))
+    save_bundle(bundle_of(built), tmp_path / "model")
+    rows = tiny.examples(120)
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": r.document, "label": r.label, "id": r.id}) + "\n" for r in rows))
+    code = (
+        "import clsgen.inference.batch as b, sys; b.WINDOW = 10\n"
+        "import clsgen.cli.main as m; sys.argv = ['clsgen', 'predict', *sys.argv[1:]]; m.main()"
+    )
+    command = [sys.executable, "-c", code, str(source), "-m", str(tmp_path / "model"), "--id", "id", "--explain", "all"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "-o", str(tmp_path / "whole.jsonl")], check=True, env=environment)
+    partial, output = tmp_path / "out.jsonl.partial", tmp_path / "out.jsonl"
+    killed, last_size = 0, 0
+    while killed < 2:
+        process = subprocess.Popen([*command, "-o", str(output)], env=environment)
+        while process.poll() is None:
+            if partial.exists() and partial.stat().st_size > last_size:
+                last_size = partial.stat().st_size
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+                break
+            time.sleep(0.005)
+        assert not output.exists(), "ended before it could be killed"
+    done = subprocess.run([*command, "-o", str(output)], check=True, env=environment, capture_output=True, text=True)
+    assert "found done" in done.stdout
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert [p.id for p in read_predictions(output)] == [row.id for row in rows]
+    assert not Path(partial).exists()
