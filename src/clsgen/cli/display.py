@@ -51,9 +51,8 @@ class TrainingDisplay(TrainerCallback):  # type: ignore[misc]
             return
         is_evaluation = any(name.startswith("eval_") for name in logs)
         if self._progress is None or is_evaluation:
-            console.print(
-                f"step {state.global_step:>5} of {state.max_steps}  {_line(logs, is_evaluation=is_evaluation)}"
-            )
+            where = f"step {state.global_step:>5} of {state.max_steps}"
+            console.print(f"{where}  {_line(logs, is_evaluation=is_evaluation)}", soft_wrap=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""

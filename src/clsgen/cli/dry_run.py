@@ -18,6 +18,8 @@ def show_dry_run(found: DryRun, *, with_rows: bool) -> None:
         f"({found.num_trained / found.num_parameters:.2%})."
     )
     console.print("Rows: " + ", ".join(f"{count} {role}" for role, count in found.num_rows.items()) + ".")
+    if found.sources:
+        console.print("Explanations: " + ", ".join(f"{count} {name}" for name, count in found.sources.items()) + ".")
     if found.dropped:
         console.print("Left out: " + ", ".join(f"{count} {reason}" for reason, count in found.dropped.items()) + ".")
     memory = Table("memory (estimate)", "MiB")

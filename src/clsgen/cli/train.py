@@ -21,6 +21,9 @@ def train(
         list[str] | None, typer.Argument(help="Settings that replace those of the file: train.learning_rate=1e-4")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last whole checkpoint.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add the adapter into the weights: the model directory is then whole.")
+    ] = False,
     is_dry: Annotated[
         bool, typer.Option("--dry-run", help="Show parameters, memory, lengths and three rendered rows; train nothing.")
     ] = False,
@@ -37,5 +40,5 @@ def train(
         return
     if show_text:
         raise RestrictedError("train: --show-text goes with --dry-run; training prints no text. Leave it out.")
-    run = train_run(settings, is_resumed=resume, callbacks=[TrainingDisplay()], notify=console.print)
+    run = train_run(settings, is_resumed=resume, is_merged=merge, callbacks=[TrainingDisplay()], notify=console.print)
     console.print(f"Model: {run / 'model'}\nNext:  clsgen eval {run}", soft_wrap=True)

@@ -30,7 +30,7 @@ _ALIGNMENT = {
 }
 _TEXT = {
     "readability": "Share of explanations that ended by themselves, have 8 words or more, hold no 4-gram more than 3 "
-    "times, and have at least 95% of their words in the training documents' vocabulary (numbers count as known).",
+    "times, and have at least 95% of their words in the vocabulary of the training rows (numbers count as known).",
     "ended_share": "Share of explanations that ended by themselves, not at the length limit.",
     "grounding": "Share of quotes (4 words or more between double quotation marks) found in the document, letter case "
     "and white space aside; quotes of all explanations together.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class Classifier:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, base: str | None = None, device: str | None = None, batch_tokens: int = 16384
+        cls, path: str | Path, *, base: str | None = None, device: str | None = None, **options: Any
     ) -> Classifier:
         """Load a model directory.
 
@@ -63,7 +63,7 @@ class Classifier:
             path: run/model, or a run directory that holds it.
             base: Path or hub id of the base weights, where they moved.
             device: "cpu", "cuda"; None: CUDA where there is one.
-            batch_tokens: Prompt tokens a forward, padding included.
+            options: `batch_tokens` and `uncertain_margin`, as for the class itself.
 
         Raises:
             ArtifactError: A file is missing, altered or misshapen.
@@ -71,7 +71,7 @@ class Classifier:
         folder = Path(path)
         if not (folder / "clsgen.json").is_file() and (folder / "model" / "clsgen.json").is_file():
             folder = folder / "model"
-        return cls(load_bundle(folder, base=base, device=device), batch_tokens=batch_tokens)
+        return cls(load_bundle(folder, base=base, device=device), **options)
 
     @property
     def spec(self) -> TaskSpec:

@@ -325,6 +325,7 @@ def _check_readable(file: Path) -> None:
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
     try:
-        return load_file(file)
+        tensors: dict[str, Tensor] = load_file(file)
+        return tensors
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{file.name} of {file.parent} must be whole safetensors; {error}. Restore it.") from error

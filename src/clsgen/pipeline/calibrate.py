@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clsgen.config.prediction import CalibrationSettings
 from clsgen.data.source import read_examples
@@ -50,17 +52,38 @@ def calibrated(bundle: Bundle, rows: Sequence[Example], settings: CalibrationSet
     labelled = [example for example in rows if example.label is not None]
     if not labelled:
         raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")
-    labels = np.array([spec.labels.index(str(example.label)) for example in labelled])
     logits = Classifier(bundle, batch_tokens=batch_tokens).class_logits(labelled)
-    calibrator = fit_calibrator(logits, labels, method=settings.method)
+    calibrator, rule = fit_decision(logits, [str(example.label) for example in labelled], spec, settings)
+    return replace(bundle, calibrator=calibrator, rule=rule)
+
+
+class Decision(NamedTuple):
+    """calibrator: logits to probabilities. rule: probabilities to a label."""
+
+    calibrator: Calibrator
+    rule: DecisionRule
+
+
+def fit_decision(
+    logits: NDArray[np.float64], labels: Sequence[str], spec: TaskSpec, settings: CalibrationSettings
+) -> Decision:
+    """Calibrator and threshold of calibration rows; a baseline's are fitted by the same code as the model's.
+
+    Args:
+        logits: Class logits of the rows, (N, C).
+        labels: Their labels, (N,).
+        spec: The task.
+        settings: Method of the calibrator, policy of the threshold.
+    """
+    indices = np.array([spec.labels.index(label) for label in labels])
+    calibrator = fit_calibrator(logits, indices, method=settings.method)
     rule = identity_rule(spec)
     if spec.positive_index is not None:
         probs = calibrator.probs(logits)[:, spec.positive_index]
-        threshold = choose_threshold(
-            probs, (labels == spec.positive_index).astype(int), policy=settings.threshold, role="calibration"
-        )
+        is_positive = (indices == spec.positive_index).astype(int)
+        threshold = choose_threshold(probs, is_positive, policy=settings.threshold, role="calibration")
         rule = replace(rule, threshold=threshold, policy=settings.threshold)
-    return replace(bundle, calibrator=calibrator, rule=rule)
+    return Decision(calibrator, rule)
 
 
 def calibrate_run(run: Path, *, settings: CalibrationSettings | None = None, on: str | None = None) -> Bundle:

@@ -17,7 +17,7 @@ NUM_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class RenderedRow:
-    """One training row as text: pieces of (text, is_supervised) in order, and where the class head reads."""
+    """One training row as text: what is read, the token that the class head reads, what is supervised."""
 
     id: str
     label: str
@@ -39,7 +39,8 @@ class DryRun:
         histogram: Upper edge in tokens -> train rows.
         share_cut: Share of train documents that are cut.
         num_rows: Role -> rows.
-        dropped: Reason -> count.
+        dropped: Reason -> count of what is left out.
+        sources: Where explanations came from -> rows.
         rows: Three rendered rows.
         is_restricted: Whether rows may be shown only on request.
     """
@@ -52,6 +53,7 @@ class DryRun:
     share_cut: float
     num_rows: dict[str, int]
     dropped: dict[str, int]
+    sources: dict[str, int]
     rows: list[RenderedRow]
     is_restricted: bool
 
@@ -77,6 +79,7 @@ def dry_run(config: RunConfig) -> DryRun:
         share_cut=sum(row.num_cut_tokens > 0 for row in rows) / len(rows),
         num_rows={role: len(examples) for role, examples in prepared.split.roles.items()},
         dropped=dict(prepared.dropped),
+        sources=dict(prepared.sources),
         rows=[
             RenderedRow(
                 id=row.id,

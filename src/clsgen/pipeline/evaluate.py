@@ -34,7 +34,12 @@ def evaluate_run(
     """
     folder = RunFolder(run)
     config = folder.config()
-    classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
+    classifier = Classifier.from_pretrained(
+        folder.model,
+        base=base,
+        batch_tokens=config.predict.batch_tokens,
+        uncertain_margin=config.predict.uncertain_margin,
+    )
     test = folder.rows("test")
     predict_file(
         classifier,
@@ -68,7 +73,7 @@ def judge(
         split="test",
         documents={example.id: example.document for example in test},
         vocabulary=vocabulary_of(
-            text for example in train for text in (example.document, example.question, " ".join(spec.labels))
+            text for example in train for text in (example.document, example.question, example.explanation or "")
         ),
         true_risk=risks if len(risks) == len(test) else None,
     )

@@ -25,9 +25,13 @@ class PredictedFile(NamedTuple):
 
 
 def columns_of(model: Path) -> ColumnSettings:
-    """The column mapping that a model's run was trained with; the default one where its run is not beside it."""
+    """Where a model's run found text, question, label and id; the default mapping where no run is beside it.
+
+    New rows need no explanation and no groups, so those columns are not asked for.
+    """
     config_file = model.resolve().parent / "config.yaml"
-    return load_config(config_file).data.columns if config_file.is_file() else ColumnSettings()
+    columns = load_config(config_file).data.columns if config_file.is_file() else ColumnSettings()
+    return columns.model_copy(update={"explanation": None, "group": ()})
 
 
 def predict_source(

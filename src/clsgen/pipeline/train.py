@@ -15,10 +15,11 @@ from clsgen.artifacts import run_record, write_json_atomic
 from clsgen.config.load import load_config, save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.batch import EncodedRows, encode_examples
-from clsgen.data.split import Split
+from clsgen.data.split import Split, check_disjoint
 from clsgen.data.teacher.extractive import ExtractiveTeacher
 from clsgen.errors import ArtifactError, ConfigError, RestrictedError
-from clsgen.model.checkpoint import Bundle, save_bundle
+from clsgen.inference.predictor import Classifier
+from clsgen.model.checkpoint import Bundle, merged, save_bundle
 from clsgen.model.losses import balanced_weights, normalise_weights
 from clsgen.pipeline.build import Built, build, preflight
 from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_rule
@@ -31,6 +32,9 @@ from clsgen.types import Example, Role, TaskSpec
 
 Notify = Callable[[str], None]
 
+NUM_PROBE_ROWS = 32
+"""Calibration rows on which a merged model is compared with the unmerged one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -42,7 +46,8 @@ class Prepared:
         built: The model, untrained.
         train: Encoded train rows.
         validation: Encoded validation rows, all in free mode.
-        dropped: Reason -> count, over reading, splitting and encoding.
+        dropped: Reason -> rows or explanations left out while reading, splitting and encoding.
+        sources: Where explanations came from -> train and validation rows; {} where the data brings its own.
         has_explanations: Whether any train row has a target.
     """
 
@@ -52,6 +57,7 @@ class Prepared:
     train: EncodedRows
     validation: EncodedRows
     dropped: Mapping[str, int]
+    sources: Mapping[str, int]
     has_explanations: bool
 
 
@@ -80,14 +86,14 @@ def prepare(config: RunConfig) -> Prepared:
         seed=config.train.seed,
     )
     validation = encode_examples(roles["validation"], built.renderer, with_targets=has_explanations)
-    counts = Counter(dropped) + Counter(sources) + Counter(train.dropped)
-    return Prepared(spec, split, built, train, validation, dict(counts), has_explanations)
+    counts = Counter(dropped) + Counter(train.dropped)
+    return Prepared(spec, split, built, train, validation, dict(counts), sources, has_explanations)
 
 
 def explained_roles(
     config: RunConfig, spec: TaskSpec, split: Split
 ) -> tuple[dict[Role, tuple[Example, ...]], dict[str, int]]:
-    """The roles with the explanations that the settings ask for, and counts of rows left without one.
+    """The roles with the explanations that the settings ask for, and counts of rows by where theirs came from.
 
     The extractive teacher is fitted on train rows only; validation rows get its explanations so that their
     perplexity can be watched; calibration and test rows get none.
@@ -102,7 +108,7 @@ def explained_roles(
     for role in ("train", "validation"):
         rows, found = teacher.apply(roles[role])
         roles[role] = tuple(rows)
-        counts.update({f"{role}_{name}": count for name, count in found.items()})
+        counts.update(found)
     return roles, dict(counts)
 
 
@@ -110,6 +116,7 @@ def train_run(
     config: RunConfig,
     *,
     is_resumed: bool = False,
+    is_merged: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
     notify: Notify = lambda message: None,
 ) -> Path:
@@ -118,6 +125,7 @@ def train_run(
     Args:
         config: The run.
         is_resumed: Go on from the last whole checkpoint of the run directory.
+        is_merged: Add the adapter into the weights, so that the model directory is whole.
         callbacks: Trainer callbacks, such as a progress display.
         notify: Called with a line at each stage.
 
@@ -133,9 +141,15 @@ def train_run(
     spec, split = prepared.spec, prepared.split
     hashes = folder.write_rows(split.roles, split.groups, is_restricted=spec.is_restricted)
     record = run_record(config, hashes)
-    record |= {"dropped": dict(prepared.dropped), "restricted": spec.is_restricted, "rows": _num_rows(split)}
+    record |= {"dropped": dict(prepared.dropped), "explanation_sources": dict(prepared.sources)}
+    record |= {"restricted": spec.is_restricted, "rows": _num_rows(split)}
+    record["shared_with_test"] = {
+        overlap.first: overlap.num_second_rows for overlap in check_disjoint(split, allow_leaks=True)
+    }
     write_json_atomic(folder.manifest, record)
     notify(_summary(prepared))
+    for role, count in record["shared_with_test"].items():
+        notify(f"Leak, allowed by data.allow_leaks: {count} test rows share a group or document with {role}.")
     history = fit(config, prepared, folder, is_resumed=is_resumed, callbacks=callbacks)
     notify("Calibrating on the calibration rows, through the serving path.")
     bundle = Bundle(
@@ -152,6 +166,8 @@ def train_run(
     )
     bundle = calibrated(bundle, split.roles["calibration"], config.calibrate, batch_tokens=config.predict.batch_tokens)
     save_bundle(bundle, folder.model)
+    if is_merged:
+        save_bundle(merged_and_compared(bundle, split.roles["calibration"]), folder.model)
     write_json_atomic(folder.manifest, record | {"history": history})
     return folder.path
 
@@ -193,6 +209,25 @@ def fit(
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     history: list[dict[str, Any]] = trainer.state.log_history
     return history
+
+
+def merged_and_compared(bundle: Bundle, rows: Sequence[Example]) -> Bundle:
+    """The merged model, if it gives the same probabilities on probe rows.
+
+    Raises:
+        ArtifactError: A probability moves by more than 1e-4 (float32) or 0.01 (bfloat16).
+    """
+    probe = list(rows[:NUM_PROBE_ROWS])
+    before = Classifier(bundle).predict_proba(probe)
+    whole = merged(bundle)
+    moved = float(abs(Classifier(whole).predict_proba(probe) - before).max())
+    tolerance = 1e-4 if bundle.dtype == "float32" else 0.01
+    if moved > tolerance:
+        raise ArtifactError(
+            f"merging must leave every probability within {tolerance} on {len(probe)} probe rows; one moved by "
+            f"{moved:.4f}. The unmerged model is saved; use that, or train with model.dtype: float32."
+        )
+    return whole
 
 
 def class_weights(config: RunConfig, prepared: Prepared) -> tuple[float, ...] | None:
@@ -259,8 +294,12 @@ def _summary(prepared: Prepared) -> str:
         f"{len(prepared.validation.rows)} validation rows",
         f"{model.num_parameters(trained_only=True):,} of {model.num_parameters():,} parameters trained",
     ]
+    if prepared.sources:
+        parts.append("explanations: " + _counts(prepared.sources))
     if prepared.dropped:
-        parts.append(
-            "left out: " + ", ".join(f"{count} {reason}" for reason, count in sorted(prepared.dropped.items()))
-        )
+        parts.append("left out: " + _counts(prepared.dropped))
     return "; ".join(parts) + "."
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))

@@ -1,0 +1,62 @@
+"""Baselines on the rows of a run: the same roles, calibrated and thresholded as the model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsgen.baselines.cnn import fit_cnn
+from clsgen.baselines.tfidf import fit_tfidf
+from clsgen.config.prediction import CalibrationSettings
+from clsgen.pipeline.calibrate import fit_decision
+from clsgen.types import Example, Prediction, Role, TaskSpec
+
+Baseline = Literal["tfidf", "cnn"]
+Logits = Callable[[Sequence[Example]], NDArray[np.float64]]
+
+
+def baseline_predictions(
+    name: Baseline,
+    roles: Mapping[Role, Sequence[Example]],
+    groups: Mapping[str, str],
+    spec: TaskSpec,
+    *,
+    seed: int,
+) -> list[Prediction]:
+    """Fit a baseline on train (validation chooses its settings), calibrate it, predict the test rows.
+
+    Args:
+        name: tfidf (which has no seed) or cnn.
+        roles: Rows by role, labelled.
+        groups: Example id -> connected component.
+        spec: The task.
+        seed: Of the CNN.
+    """
+    train, validation = roles["train"], roles["validation"]
+    logits: Logits
+    if name == "tfidf":
+        logits = fit_tfidf(train, validation, spec).logits
+    else:
+        logits = fit_cnn(train, validation, spec, seed=seed).logits
+    calibration = [row for row in roles["calibration"] if row.label is not None]
+    calibrator, rule = fit_decision(
+        logits(calibration), [str(row.label) for row in calibration], spec, CalibrationSettings()
+    )
+    test = list(roles["test"])
+    logits_NC = logits(test)
+    probs_NC = calibrator.probs(logits_NC)
+    return [
+        Prediction(
+            id=row.id,
+            probs=dict(zip(spec.labels, map(float, probs), strict=True)),
+            logits=tuple(map(float, raw)),
+            decision=spec.labels[decided],
+            threshold=rule.threshold,
+            label=row.label,
+            group=groups.get(row.id),
+        )
+        for row, probs, raw, decided in zip(test, probs_NC, logits_NC, rule.decide(probs_NC), strict=True)
+    ]

@@ -1,0 +1,483 @@
+"""The main job as a user runs it: real processes, real files, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import tiny
+from clsgen.config.run import RunConfig
+from clsgen.data.predictions import read_predictions
+from clsgen.errors import ArtifactError, ConfigError, DataError, RestrictedError
+from clsgen.inference.predictor import Classifier
+from clsgen.model.calibration import fit_calibrator
+from clsgen.pipeline.calibrate import calibrate_run
+from clsgen.pipeline.dry_run import dry_run
+from clsgen.pipeline.evaluate import evaluate_file, evaluate_run
+from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.train import last_whole_checkpoint, train_run
+
+
+def config(output: Path, **sections) -> RunConfig:
+    """A small synthetic run; sections are merged over it."""
+    values = {
+        "output": str(output),
+        "data": {"task": "synthetic-notes", "num_rows": 240},
+        "model": {
+            "init": "scratch",
+            "tuning": "full",
+            "max_length_tokens": 320,
+            "max_explanation_tokens": 80,
+            "scratch": {"vocabulary": 800, "width": 32, "num_layers": 1, "num_heads": 2},
+        },
+        "train": {
+            "max_steps": 12,
+            "eval_steps": 6,
+            "batch_size": 4,
+            "precision": "float32",
+            "num_monitor_explanations": 2,
+            "patience": None,
+        },
+        "evaluate": {"num_bootstrap": 100},
+    }
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return RunConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return train_run(config(tmp_path_factory.mktemp("run") / "r"))
+
+
+@pytest.fixture(scope="module")
+def result(run) -> dict:
+    return evaluate_run(run)
+
+
+def clsgen(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "clsgen", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def test_a_run_directory_has_what_the_design_names(run, result):
+    names = {path.name for path in run.iterdir()}
+    assert {
+        "config.yaml",
+        "data",
+        "model",
+        "checkpoints",
+        "predictions.jsonl",
+        "metrics.json",
+        "manifest.json",
+    } <= names
+    assert RunFolder(run).config() == config(run)
+
+
+def test_the_calibrator_is_fitted_through_the_serving_path_on_calibration_rows(run):
+    classifier = Classifier.from_pretrained(run)
+    rows = RunFolder(run).rows("calibration")
+    labels = np.array([classifier.labels.index(row.label) for row in rows])
+    expected = fit_calibrator(classifier.class_logits(rows), labels)
+    assert classifier.bundle.calibrator == expected
+    assert expected.num_rows == len(rows)
+
+
+def test_the_threshold_is_the_best_f1_on_calibration_rows(run):
+    from sklearn.metrics import f1_score
+
+    classifier = Classifier.from_pretrained(run)
+    rows = RunFolder(run).rows("calibration")
+    labels = np.array([row.label == "died" for row in rows]).astype(int)
+    probs = classifier.predict_proba(rows)[:, 1]
+    best = max(f1_score(labels, probs >= cut) for cut in np.unique(probs))
+    threshold = classifier.bundle.rule.threshold
+    assert f1_score(labels, probs >= threshold) == pytest.approx(best)
+
+
+def test_roles_are_disjoint_by_group_and_cover_the_rows(run):
+    folder = RunFolder(run)
+    groups = folder.groups()
+    by_role = {
+        role: {groups[row.id] for row in folder.rows(role)} for role in ("train", "validation", "calibration", "test")
+    }
+    assert all(by_role.values())
+    roles = list(by_role)
+    for index, first in enumerate(roles):
+        for second in roles[index + 1 :]:
+            assert by_role[first].isdisjoint(by_role[second])
+
+
+def test_metrics_have_the_asked_figures_with_n_and_intervals(result, run):
+    assert json.loads((run / "metrics.json").read_text()) == result
+    for name in ("auroc", "auprc", "brier", "log_loss", "ece", "f1"):
+        assert result["metrics"][name]["n"] == result["num_rows"]
+        assert result["metrics"][name]["low"] <= result["metrics"][name]["high"]
+    for name in ("auroc_alignment", "rli", "r_lkappa", "readability", "unparsed_rate"):
+        assert name in result["explanations"]
+    assert result["split"] == "test"
+    assert set(result["seeds"]) == {"train", "split", "bootstrap", "data"}
+
+
+def test_auroc_is_that_of_an_independent_computation(result, run):
+    from sklearn.metrics import brier_score_loss, roc_auc_score
+
+    found = read_predictions(run / "predictions.jsonl")
+    labels = [prediction.label == "died" for prediction in found]
+    probs = [prediction.probs["died"] for prediction in found]
+    assert result["metrics"]["auroc"]["value"] == pytest.approx(roc_auc_score(labels, probs))
+    assert result["metrics"]["brier"]["value"] == pytest.approx(brier_score_loss(labels, probs))
+
+
+def test_the_manifest_says_seeds_versions_hashes_and_counts(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["packages"]["torch"]
+    assert set(manifest["data_hashes"]) == {"train", "validation", "calibration", "test"}
+    assert manifest["rows"]["train"]
+    assert any("eval_auroc" in entry for entry in manifest["history"])
+    assert str(run.parent) not in json.dumps(manifest)
+
+
+def test_monitors_at_each_evaluation(run):
+    history = json.loads((run / "manifest.json").read_text())["history"]
+    evaluations = [entry for entry in history if "eval_loss" in entry]
+    assert [entry["step"] for entry in evaluations] == [6, 12]
+    # a model this young writes no word, so that distinct-n and repetition are undefined and left out
+    wanted = {"class_loss", "explanation_loss", "auroc", "brier", "perplexity", "ended_share"}
+    assert wanted <= {name.removeprefix("eval_") for name in evaluations[-1]}
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path):
+    runs = [train_run(config(tmp_path / str(i), train={"seed": seed})) for i, seed in enumerate((5, 5, 6))]
+    weights = [load_file(found / "model" / "model.safetensors") for found in runs]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    assert any((weights[0][name] != weights[2][name]).any() for name in weights[0])
+
+
+def test_an_existing_run_is_never_overwritten(run):
+    with pytest.raises(ConfigError, match="output must be a new run directory"):
+        train_run(config(run))
+
+
+def test_resume_needs_a_run_and_its_configuration(run, tmp_path):
+    with pytest.raises(ArtifactError, match="--resume needs a run to go on with"):
+        train_run(config(tmp_path / "none"), is_resumed=True)
+    with pytest.raises(ConfigError, match="--resume needs the configuration that the run began with"):
+        train_run(config(run, train={"seed": 8}), is_resumed=True)
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
+    for step, state in ((2, "{}"), (10, '{"global'), (6, "{}")):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-14").mkdir()
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
+    assert last_whole_checkpoint(tmp_path / "nothing") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_kill_nine_and_resume_is_uninterrupted(tmp_path, tuning):
+    """A real process, killed between two checkpoints; weights, calibrator and threshold to the last bit."""
+    sections = {"train": {"max_steps": 24, "eval_steps": 4, "seed": 2, "log_steps": 1}}
+    if tuning == "lora":
+        tiny.save("llama", tmp_path / "base")
+        lora = {"rank": 4, "dropout": 0.1}  # dropout: the random state must come back as well
+        sections["model"] = {"init": "pretrained", "backbone": str(tmp_path / "base"), "tuning": "lora", "lora": lora}
+    from clsgen.config.load import save_config
+
+    for name in ("whole", "killed"):
+        save_config(config(tmp_path / name, **sections), tmp_path / f"{name}.yaml")
+    assert clsgen("train", tmp_path / "whole.yaml").returncode == 0
+    command = [sys.executable, "-m", "clsgen", "train", str(tmp_path / "killed.yaml")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    )
+    for line in process.stdout:
+        if line.startswith("step    14"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    process.stdout.close()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model").exists()
+    assert last_whole_checkpoint(tmp_path / "killed" / "checkpoints").name == "checkpoint-12"
+    done = clsgen("train", tmp_path / "killed.yaml", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "step    13" in done.stdout
+    assert "step    12 " not in done.stdout
+    for file in ("head.safetensors", "model.safetensors" if tuning == "full" else "adapter_model.safetensors"):
+        first, second = (load_file(tmp_path / name / "model" / file) for name in ("whole", "killed"))
+        assert first.keys() == second.keys()
+        assert all((first[key] == second[key]).all() for key in first)
+    for file in ("calibrator.json", "decision.json"):
+        assert (tmp_path / "whole/model" / file).read_text() == (tmp_path / "killed/model" / file).read_text()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_whole(tmp_path):
+    """The process may write no file above a limit; the limit falls between two checkpoints."""
+    from clsgen.config.load import save_config
+
+    save_config(config(tmp_path / "r"), tmp_path / "run.yaml")
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from transformers import TrainerCallback
+import clsgen.cli.display as display
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+class Fill(display.TrainingDisplay):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 8:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+import clsgen.cli.train as train
+train.TrainingDisplay = Fill
+from clsgen.cli.main import main
+sys.argv = ["clsgen", "train", sys.argv[1]]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run.yaml")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "checkpoint checkpoint-12 must be written" in done.stderr
+    assert "Earlier checkpoints are whole" in done.stderr
+    assert [path.name for path in (tmp_path / "r" / "checkpoints").iterdir()] == ["checkpoint-6"]
+    assert clsgen("train", tmp_path / "run.yaml", "--resume").returncode == 0
+
+
+def test_head_only_trains_and_its_text_metrics_are_not_applicable(tmp_path):
+    base = tiny.save("llama", tmp_path / "base")
+    run = train_run(
+        config(
+            tmp_path / "r",
+            model={"init": "pretrained", "backbone": str(base), "tuning": "head_only"},
+            train={"explanation_weight": 0.0, "max_steps": 4, "eval_steps": 2},
+        )
+    )
+    result = evaluate_run(run)
+    assert {entry["value"] for entry in result["explanations"].values()} == {None}
+    assert all("not applicable" in entry["reason"] for entry in result["explanations"].values())
+    assert not (run / "model" / "model.safetensors").exists()
+
+
+def test_class_weights_kl_and_smoothing_run_on_lora(tmp_path):
+    base = tiny.save("qwen", tmp_path / "base")
+    run = train_run(
+        config(
+            tmp_path / "r",
+            model={"init": "pretrained", "backbone": str(base), "tuning": "lora"},
+            train={
+                "max_steps": 3,
+                "eval_steps": 3,
+                "class_weights": "balanced",
+                "kl_weight": 0.2,
+                "label_smoothing": 0.1,
+            },
+        )
+    )
+    history = json.loads((run / "manifest.json").read_text())["history"]
+    assert Classifier.from_pretrained(run).predict(["a note"], explain="all")[0].explanation is not None
+    assert history
+
+
+def test_merge_makes_the_directory_whole(tmp_path):
+    base = tiny.save("llama", tmp_path / "base")
+    run = train_run(
+        config(
+            tmp_path / "r",
+            model={"init": "pretrained", "backbone": str(base), "tuning": "lora"},
+            train={"max_steps": 3, "eval_steps": 3, "learning_rate": 0.01},
+        ),
+        is_merged=True,
+    )
+    base.rename(tmp_path / "gone")
+    assert Classifier.from_pretrained(run).predict_proba(["a note"]).shape == (1, 2)
+    assert not (run / "model" / "adapter_model.safetensors").exists()
+
+
+def test_a_merge_that_moves_probabilities_is_refused(tmp_path, monkeypatch):
+    from clsgen.model import backbone
+    from clsgen.pipeline import train as module
+
+    base = tiny.save("llama", tmp_path / "base")
+
+    def lossy(model):
+        merged = model.merge_and_unload()
+        for parameter in merged.parameters():
+            parameter.data = parameter.data.to("cpu").half().float() * 1.05
+        return merged
+
+    monkeypatch.setattr(backbone, "merge_adapter", lossy)
+    with pytest.raises(ArtifactError, match="merging must leave every probability within"):
+        module.train_run(
+            config(
+                tmp_path / "r",
+                model={"init": "pretrained", "backbone": str(base), "tuning": "lora"},
+                train={"max_steps": 3, "eval_steps": 3, "head_learning_rate": 0.5, "learning_rate": 0.05},
+            ),
+            is_merged=True,
+        )
+    assert (tmp_path / "r" / "model" / "adapter_model.safetensors").exists()  # the unmerged model is there
+
+
+def test_a_document_longer_than_the_context_is_cut_counted_and_shown(tmp_path):
+    messages = []
+    run = train_run(
+        config(tmp_path / "r", model={"max_length_tokens": 200}, train={"max_steps": 1, "eval_steps": 1}),
+        notify=messages.append,
+    )
+    assert "documents cut" in messages[0]
+    assert " 0 documents cut" not in messages[0]
+    assert evaluate_run(run)["truncated_share"] > 0.5
+
+
+def test_a_context_beyond_the_backbone_is_refused(tmp_path):
+    base = tiny.save("llama", tmp_path / "base")
+    with pytest.raises(ConfigError, match=r"max_length_tokens must be at most 512, the backbone's context; got 4000"):
+        train_run(
+            config(
+                tmp_path / "r",
+                model={"init": "pretrained", "backbone": str(base), "tuning": "lora", "max_length_tokens": 4000},
+            )
+        )
+
+
+def own_data(folder: Path, *, num_rows: int = 200) -> Path:
+    """A table of texts with yes/no labels; NA, None and 01 are ordinary texts."""
+    lines = ["body,answer,why,who"]
+    for index in range(num_rows):
+        label, word = (("no", "calm"), ("yes", "restless"))[index % 2]
+        reason = f"the text says {word} and so the answer holds"
+        lines.append(f"patient {index} was {word} today,{label},{reason},p{index // 2}")
+    path = folder / "rows.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+OWN = {"text": ["body"], "label": "answer", "explanation": "why", "group": ["who"]}
+
+
+def test_own_table_with_yes_and_no_labels_end_to_end(tmp_path):
+    table = own_data(tmp_path)
+    run = train_run(config(tmp_path / "r", data={"task": None, "num_rows": None, "train": str(table), "columns": OWN}))
+    assert Classifier.from_pretrained(run).labels == ("no", "yes")
+    new = tmp_path / "new.csv"
+    new.write_text("body\nsomebody was calm\nsomebody was restless\n")
+    done = clsgen("predict", new, "-m", run, "-o", tmp_path / "out.jsonl", "--explain", "all")
+    assert done.returncode == 0, done.stderr
+    assert [set(found.probs) for found in read_predictions(tmp_path / "out.jsonl")] == [{"no", "yes"}] * 2
+
+
+def test_recalibration_on_another_sites_rows(run, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(run, tmp_path / "copy")
+    rows = RunFolder(copy).rows("test")
+    site = tmp_path / "site.jsonl"
+    site.write_text("".join(json.dumps({"text": row.document, "label": row.label}) + "\n" for row in rows))
+    before = Classifier.from_pretrained(copy).bundle.calibrator
+    bundle = calibrate_run(copy, on=str(site))
+    assert bundle.calibrator.num_rows == len(rows) != before.num_rows
+    assert Classifier.from_pretrained(copy).bundle.calibrator == bundle.calibrator
+
+
+def test_calibration_rows_must_carry_labels(run, tmp_path):
+    import shutil
+
+    from clsgen.errors import CalibrationError
+
+    copy = shutil.copytree(run, tmp_path / "copy")
+    site = tmp_path / "site.jsonl"
+    site.write_text('{"text": "a note", "label": null}\n')
+    with pytest.raises(CalibrationError, match="rows must carry labels; none does"):
+        calibrate_run(copy, on=str(site))
+
+
+def test_restricted_runs_keep_texts_private_and_refuse_trackers(tmp_path):
+    base = {"train": {"max_steps": 1, "eval_steps": 1}, "data": {"restricted": True}}
+    with pytest.raises(ValueError, match="report_to must be empty for restricted data"):
+        config(tmp_path / "r", **{**base, "train": {"report_to": ["tensorboard"]}})
+    run = train_run(config(tmp_path / "r", **base))
+    evaluate_run(run)
+    private = [*sorted((run / "data").iterdir()), run / "predictions.jsonl"]
+    assert len(private) == 6
+    assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
+    assert json.loads((run / "manifest.json").read_text())["restricted"] is True
+    assert "Restricted" in (run / "model" / "README.md").read_text()
+    note = RunFolder(run).rows("test")[0].document
+    done = clsgen("train", run / "config.yaml", f"output={tmp_path / 'dry'}", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "rendered rows are left out" in done.stdout
+    assert note[:40] not in done.stdout
+
+
+def test_a_restricted_task_refuses_trackers_even_when_the_config_does_not_say_so(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from clsgen.pipeline import train as module
+
+    loaded = module.load_split(config(tmp_path / "x").data)
+    restricted = loaded._replace(spec=replace(loaded.spec, is_restricted=True))
+    monkeypatch.setattr(module, "load_split", lambda data: restricted)
+    with pytest.raises(RestrictedError, match="report_to must be empty for the restricted task"):
+        train_run(config(tmp_path / "r", train={"report_to": ["tensorboard"]}))
+
+
+def test_dry_run_describes_and_trains_nothing(tmp_path):
+    found = dry_run(config(tmp_path / "r"))
+    assert not (tmp_path / "r").exists()
+    assert found.num_trained == found.num_parameters > 0
+    assert sum(found.histogram.values()) == found.num_rows["train"]
+    assert found.memory_bytes["gradients"] == 4 * found.num_trained
+    row = found.rows[0]
+    assert row.target.startswith(("Reason:", "Answer:"))
+    assert row.target.endswith("<|end|>")
+    done = clsgen("train", tmp_path / "run.yaml", "--dry-run")
+    assert done.returncode == 2  # no such file: one line, no traceback
+    assert "Traceback" not in done.stderr
+
+
+def test_anybodys_predictions_are_judged(tmp_path):
+    rows = [
+        {"id": str(i), "probs": {"no": 1 - p, "yes": p}, "decision": "yes" if p > 0.5 else "no", "label": label}
+        for i, (p, label) in enumerate([(0.1, "no"), (0.4, "no"), (0.35, "yes"), (0.8, "yes")])
+    ]
+    source = tmp_path / "predictions.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluate_file(source, tmp_path)["metrics"]["auroc"]["value"] == 0.75  # 3 of 4 pairs in order
+    with pytest.raises(DataError, match="positive must be one of two labels; got 'maybe'"):
+        evaluate_file(source, tmp_path, positive="maybe")
+
+
+def test_train_shows_plain_lines_without_a_terminal(tmp_path):
+    from clsgen.config.load import save_config
+
+    save_config(config(tmp_path / "r", train={"log_steps": 3}), tmp_path / "run.yaml")
+    start = time.time()
+    done = clsgen("train", tmp_path / "run.yaml", "train.max_steps=6")
+    assert done.returncode == 0, done.stderr
+    assert time.time() - start < 120
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("step     3 of 6  train") and "class_loss" in line for line in lines)
+    assert any(line.startswith("step     6 of 6  validation") and "auroc" in line for line in lines)
+    assert "\x1b[" not in done.stdout
+    assert done.stderr == ""
