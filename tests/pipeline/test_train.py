@@ -180,6 +180,41 @@ def test_resume_needs_a_run_and_its_configuration(run, tmp_path):
         train_run(config(run, train={"seed": 8}), is_resumed=True)
 
 
+def test_resume_needs_the_rows_that_the_run_began_with(tmp_path):
+    table = own_data(tmp_path)
+    own = config(
+        tmp_path / "r",
+        data={"task": None, "num_rows": None, "train": str(table), "columns": OWN},
+        train={"max_steps": 2, "eval_steps": 1},
+    )
+    train_run(own)
+    table.write_text(table.read_text().replace("patient 3 was", "patient 3 seemed"))
+    with pytest.raises(ArtifactError, match="--resume needs the rows that the run began with"):
+        train_run(own, is_resumed=True)
+
+
+def test_a_run_that_fails_before_training_leaves_no_directory(tmp_path):
+    broken = config(tmp_path / "r", data={"task": None, "num_rows": None, "train": str(tmp_path / "no.csv")})
+    with pytest.raises(DataError):
+        train_run(broken)
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_frozen_copy_for_kl_is_shown(tmp_path):
+    base = tiny.save("llama", tmp_path / "base")
+    messages = []
+    train_run(
+        config(
+            tmp_path / "r",
+            model={"init": "pretrained", "backbone": str(base), "tuning": "full"},
+            train={"max_steps": 2, "eval_steps": 1, "kl_weight": 0.1},
+        ),
+        notify=messages.append,
+    )
+    assert "frozen copy for KL 0." in messages[0]
+    assert "weights float32, forward float32, head float32" in messages[0]
+
+
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
     for step, state in ((2, "{}"), (10, '{"global'), (6, "{}")):
         folder = tmp_path / f"checkpoint-{step}"
@@ -433,7 +468,7 @@ def test_restricted_runs_keep_texts_private_and_refuse_trackers(tmp_path):
 def test_a_restricted_task_refuses_trackers_even_when_the_config_does_not_say_so(tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from clsgen.pipeline import train as module
+    from clsgen.pipeline import prepare as module
 
     loaded = module.load_split(config(tmp_path / "x").data)
     restricted = loaded._replace(spec=replace(loaded.spec, is_restricted=True))

@@ -43,7 +43,10 @@ def test_two_ranks_give_the_gradients_of_one(tmp_path):
             *(str(tmp_path / "worker.py"), str(here.parents[1]), str(here.parent), str(tmp_path), str(batch_size)),
         ]
         done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         )
         assert done.returncode == 0, done.stderr[-3000:]
         gradients.append(torch.load(tmp_path / f"gradients-{batch_size}.pt", weights_only=True))

@@ -13,7 +13,7 @@ from clsgen.artifacts import write_json_atomic
 from clsgen.data.predictions import to_record
 from clsgen.errors import ArtifactError
 from clsgen.inference.predictor import Classifier, Explain
-from clsgen.types import Example, ExplanationMode
+from clsgen.types import Example, ExplanationMode, Prediction
 
 WINDOW = 256
 """Rows that are planned, predicted and written together; a killed run repeats at most these."""
@@ -51,8 +51,10 @@ def predict_file(
         Rows found already done by an earlier, killed run.
 
     Raises:
+        ConfigError: Options that don't suit the model; no file is touched.
         ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
     """
+    classifier.check_options(explain=explain, prior=prior)
     partial = output.with_name(output.name + ".partial")
     seal = output.with_name(output.name + ".partial.json")
     settings = {"explain": explain, "mode": mode, "prior": None if prior is None else list(prior), "model": model_hash}
@@ -65,9 +67,7 @@ def predict_file(
             for start in range(num_resumed, len(examples), WINDOW):
                 window = examples[start : start + WINDOW]
                 found = classifier.predict(window, explain=explain, mode=mode, prior=prior)
-                for prediction in found:
-                    named = replace(prediction, group=None if groups is None else groups.get(prediction.id))
-                    handle.write(json.dumps(to_record(named), ensure_ascii=False).encode() + b"\n")
+                handle.writelines(_line(prediction, groups) for prediction in found)
                 handle.flush()
                 os.fsync(handle.fileno())
                 if on_progress is not None:
@@ -80,6 +80,11 @@ def predict_file(
             "mend it and run the same command again."
         ) from error
     return num_resumed
+
+
+def _line(prediction: Prediction, groups: Mapping[str, str] | None) -> bytes:
+    named = replace(prediction, group=None if groups is None else groups.get(prediction.id))
+    return json.dumps(to_record(named), ensure_ascii=False).encode() + b"\n"
 
 
 def _open_partial(partial: Path, seal: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> int:

@@ -128,7 +128,7 @@ class Classifier:
             ConfigError: An explanation of a model that was trained without, or "positive" with more than two classes.
             DataError: An empty text.
         """
-        self._check_explain(explain)
+        self.check_options(explain=explain, prior=prior)
         examples = _examples(texts)
         prompts = self._prompts(examples)
         predictions: list[Prediction | None] = [None] * len(examples)
@@ -168,6 +168,16 @@ class Classifier:
                 yield StreamEvent("text", text=written[len(shown) :])
                 shown = written
         yield StreamEvent("done", self._with_reason(first, Generated(ids, has_ended), mode))
+
+    def check_options(self, *, explain: Explain, prior: Sequence[float] | None = None) -> None:
+        """Refuse options of `predict` that don't suit the model, before any text is read.
+
+        Raises:
+            ConfigError: As for `predict`, or a prior that is none.
+            CalibrationError: A prior for a model that saw no calibration row.
+        """
+        self._check_explain(explain)
+        self.bundle.calibrator.probs(np.empty((0, len(self.labels))), prior=prior)
 
     # ---- steps ----
 

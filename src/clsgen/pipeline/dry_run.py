@@ -10,7 +10,7 @@ from clsgen.config.run import RunConfig
 from clsgen.data.batch import EncodedExample
 from clsgen.model import backbone
 from clsgen.model.dual import DualModel
-from clsgen.pipeline.train import prepare
+from clsgen.pipeline.prepare import prepare
 
 NUM_SHOWN = 3
 
@@ -73,7 +73,7 @@ def dry_run(config: RunConfig) -> DryRun:
     return DryRun(
         num_parameters=prepared.built.model.num_parameters(),
         num_trained=prepared.built.model.num_parameters(trained_only=True),
-        memory_bytes=memory_estimate(config, prepared.built.model, rows),
+        memory_bytes=memory_estimate(config, prepared.built.model, rows, reference_bytes=prepared.reference_bytes),
         num_tokens=lengths,
         histogram={int(np.ceil(edge)): int(count) for edge, count in zip(edges[1:], counts, strict=True)},
         share_cut=sum(row.num_cut_tokens > 0 for row in rows) / len(rows),
@@ -95,7 +95,9 @@ def dry_run(config: RunConfig) -> DryRun:
     )
 
 
-def memory_estimate(config: RunConfig, model: DualModel, rows: list[EncodedExample]) -> dict[str, int]:
+def memory_estimate(
+    config: RunConfig, model: DualModel, rows: list[EncodedExample], *, reference_bytes: int = 0
+) -> dict[str, int]:
     """Bytes of training by part, at the batch of the longest rows.
 
     Activations follow Korthikanti et al. 2022 (arXiv 2205.05198) without the attention matrix, which fused attention
@@ -110,12 +112,11 @@ def memory_estimate(config: RunConfig, model: DualModel, rows: list[EncodedExamp
     per_unit = (2 if train.gradient_checkpointing else 34) * scale
     trained = model.num_parameters(trained_only=True)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    is_copied = train.kl_weight > 0 and config.model.tuning == "full"
     return {
         "weights": weights,
         "gradients": 4 * trained,
         "optimizer (AdamW)": 8 * trained,
         "activations": per_unit * tokens * text.hidden_size * text.num_hidden_layers,
         "logits at explanation tokens": 8 * sum(len(row.target_ids) for row in longest) * text.vocab_size,
-        "frozen copy for KL": weights if is_copied else 0,
+        "frozen copy for KL": reference_bytes,
     }

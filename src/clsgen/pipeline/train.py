@@ -5,111 +5,31 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback
 
 from clsgen.artifacts import run_record, write_json_atomic
 from clsgen.config.load import load_config, save_config
 from clsgen.config.run import RunConfig
-from clsgen.data.batch import EncodedRows, encode_examples
 from clsgen.data.split import Split, check_disjoint
-from clsgen.data.teacher.extractive import ExtractiveTeacher
-from clsgen.errors import ArtifactError, ConfigError, RestrictedError
+from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference.predictor import Classifier
-from clsgen.model.checkpoint import Bundle, merged, save_bundle
+from clsgen.model.checkpoint import Bundle, merged, read_record, save_bundle
 from clsgen.model.losses import balanced_weights, normalise_weights
-from clsgen.pipeline.build import Built, build, preflight
 from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_rule
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.monitor import monitor
-from clsgen.pipeline.rows import load_split
+from clsgen.pipeline.prepare import Prepared, prepare, summary
 from clsgen.training.objective import objective_of, training_arguments
 from clsgen.training.trainer import DualTrainer, early_stopping
-from clsgen.types import Example, Role, TaskSpec
+from clsgen.types import Example
 
 Notify = Callable[[str], None]
 
 NUM_PROBE_ROWS = 32
 """Calibration rows on which a merged model is compared with the unmerged one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Everything before the first step.
-
-    Attributes:
-        spec: The task.
-        split: Rows by role, explanations in place.
-        built: The model, untrained.
-        train: Encoded train rows.
-        validation: Encoded validation rows, all in free mode.
-        dropped: Reason -> rows or explanations left out while reading, splitting and encoding.
-        sources: Where explanations came from -> train and validation rows; {} where the data brings its own.
-        has_explanations: Whether any train row has a target.
-    """
-
-    spec: TaskSpec
-    split: Split
-    built: Built
-    train: EncodedRows
-    validation: EncodedRows
-    dropped: Mapping[str, int]
-    sources: Mapping[str, int]
-    has_explanations: bool
-
-
-def prepare(config: RunConfig) -> Prepared:
-    """Check the backbone, read and split the rows, build the model, encode.
-
-    Raises:
-        ClsgenError: Whatever is wrong with settings, data or backbone, found before training.
-    """
-    preflight(config.model)
-    spec, split, dropped = load_split(config.data)
-    if spec.is_restricted and config.train.report_to:
-        raise RestrictedError(f"train.report_to must be empty for the restricted task {spec.name}. Remove it.")
-    roles, sources = explained_roles(config, spec, split)
-    split = Split(roles, split.groups, split.dropped)
-    set_seed(config.train.seed)
-    built = build(
-        config.model, spec, roles["train"], seed=config.train.seed, folder=RunFolder(Path(config.output)).model
-    )
-    has_explanations = config.train.explanation_weight > 0 and any(row.explanation for row in roles["train"])
-    train = encode_examples(
-        roles["train"],
-        built.renderer,
-        with_targets=has_explanations,
-        free_share=config.train.free_share,
-        seed=config.train.seed,
-    )
-    validation = encode_examples(roles["validation"], built.renderer, with_targets=has_explanations)
-    counts = Counter(dropped) + Counter(train.dropped)
-    return Prepared(spec, split, built, train, validation, dict(counts), sources, has_explanations)
-
-
-def explained_roles(
-    config: RunConfig, spec: TaskSpec, split: Split
-) -> tuple[dict[Role, tuple[Example, ...]], dict[str, int]]:
-    """The roles with the explanations that the settings ask for, and counts of rows by where theirs came from.
-
-    The extractive teacher is fitted on train rows only; validation rows get its explanations so that their
-    perplexity can be watched; calibration and test rows get none.
-    """
-    roles = dict(split.roles)
-    if config.data.explanations == "none":
-        return {role: tuple(_bare(row) for row in rows) for role, rows in roles.items()}, {}
-    if config.data.explanations == "column":
-        return roles, {}
-    teacher = ExtractiveTeacher.fit(roles["train"], spec)
-    counts: Counter[str] = Counter()
-    for role in ("train", "validation"):
-        rows, found = teacher.apply(roles[role])
-        roles[role] = tuple(rows)
-        counts.update(found)
-    return roles, dict(counts)
 
 
 def train_run(
@@ -136,10 +56,13 @@ def train_run(
         ConfigError: The run directory exists (or, resuming, holds another configuration).
     """
     folder = RunFolder(Path(config.output))
-    _claim(folder, config, is_resumed=is_resumed)
+    _check_claim(folder, config, is_resumed=is_resumed)
     prepared = prepare(config)
     spec, split = prepared.spec, prepared.split
+    folder.path.mkdir(parents=True, exist_ok=True)
+    save_config(config, folder.config_file)
     hashes = folder.write_rows(split.roles, split.groups, is_restricted=spec.is_restricted)
+    _check_same_rows(folder, hashes)
     record = run_record(config, hashes)
     record |= {"dropped": dict(prepared.dropped), "explanation_sources": dict(prepared.sources)}
     record |= {"restricted": spec.is_restricted, "rows": _num_rows(split)}
@@ -147,7 +70,7 @@ def train_run(
         overlap.first: overlap.num_second_rows for overlap in check_disjoint(split, allow_leaks=True)
     }
     write_json_atomic(folder.manifest, record)
-    notify(_summary(prepared))
+    notify(summary(config, prepared))
     for role, count in record["shared_with_test"].items():
         notify(f"Leak, allowed by data.allow_leaks: {count} test rows share a group or document with {role}.")
     history = fit(config, prepared, folder, is_resumed=is_resumed, callbacks=callbacks)
@@ -186,10 +109,6 @@ def fit(
         The trainer's log: losses and monitored figures by step.
     """
     built, train = prepared.built, config.train
-    if train.kl_weight > 0 and config.model.tuning == "full":
-        built.model.keep_reference()
-    if train.gradient_checkpointing:
-        built.model.enable_gradient_checkpointing()
     trainer = DualTrainer(
         built.model,
         training_arguments(train, folder.checkpoints, has_validation=bool(prepared.validation.rows)),
@@ -255,8 +174,8 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def _claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> None:
-    """Take the run directory, or the one that is to be resumed."""
+def _check_claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> None:
+    """Whether the run directory is free, or is the run to go on with; nothing is written yet."""
     if is_resumed:
         if not folder.config_file.is_file():
             raise ArtifactError(f"{folder.path}: --resume needs a run to go on with; none is there. Leave it out.")
@@ -265,41 +184,21 @@ def _claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> None:
                 f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
                 f"{folder.config_file.name} there. Undo the change, or choose another output."
             )
-        return
-    if folder.config_file.exists():
+    elif folder.config_file.exists():
         raise ConfigError(
             f"output must be a new run directory; {folder.path} holds a run. Choose another (output=...), delete it, "
             "or go on with it by --resume."
         )
-    folder.path.mkdir(parents=True, exist_ok=True)
-    save_config(config, folder.config_file)
 
 
-def _bare(example: Example) -> Example:
-    return Example(
-        example.id, example.document, example.question, example.label, None, example.groups, example.metadata
-    )
+def _check_same_rows(folder: RunFolder, hashes: Mapping[str, str]) -> None:
+    """A resumed run must see the rows that it began with; a new run has no manifest yet."""
+    if folder.manifest.is_file() and read_record(folder.manifest)["data_hashes"] != dict(hashes):
+        raise ArtifactError(
+            f"{folder.path}: --resume needs the rows that the run began with; the data has changed since. "
+            "Restore it, or choose another output."
+        )
 
 
 def _num_rows(split: Split) -> dict[str, dict[str, int]]:
     return {role: dict(Counter(str(row.label) for row in rows)) for role, rows in split.roles.items()}
-
-
-def _summary(prepared: Prepared) -> str:
-    rows, model = prepared.train.rows, prepared.built.model
-    num_cut = sum(row.num_cut_tokens > 0 for row in rows)
-    num_explained = sum(bool(row.target_ids) for row in rows)
-    parts = [
-        f"{len(rows)} train rows ({num_explained} with an explanation, {num_cut} documents cut)",
-        f"{len(prepared.validation.rows)} validation rows",
-        f"{model.num_parameters(trained_only=True):,} of {model.num_parameters():,} parameters trained",
-    ]
-    if prepared.sources:
-        parts.append("explanations: " + _counts(prepared.sources))
-    if prepared.dropped:
-        parts.append("left out: " + _counts(prepared.dropped))
-    return "; ".join(parts) + "."
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))

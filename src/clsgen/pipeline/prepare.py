@@ -1,0 +1,146 @@
+"""Everything before the first step: rows in their roles with explanations, the model, the encoded rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import set_seed
+
+from clsgen.config.run import RunConfig
+from clsgen.data.batch import EncodedRows, encode_examples
+from clsgen.data.split import Split
+from clsgen.data.teacher.extractive import ExtractiveTeacher
+from clsgen.errors import RestrictedError
+from clsgen.pipeline.build import Built, build, preflight
+from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.rows import load_split
+from clsgen.training.objective import is_bfloat16
+from clsgen.types import Example, Role, TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything before the first step.
+
+    Attributes:
+        spec: The task.
+        split: Rows by role, explanations in place.
+        built: The model, untrained.
+        train: Encoded train rows.
+        validation: Encoded validation rows, all in free mode.
+        dropped: Reason -> rows or explanations left out while reading, splitting and encoding.
+        sources: Where explanations came from -> train and validation rows; {} where the data brings its own.
+        has_explanations: Whether any train row has a target.
+        reference_bytes: Memory of the frozen second copy that KL needs with full tuning; 0 elsewhere.
+    """
+
+    spec: TaskSpec
+    split: Split
+    built: Built
+    train: EncodedRows
+    validation: EncodedRows
+    dropped: Mapping[str, int]
+    sources: Mapping[str, int]
+    has_explanations: bool
+    reference_bytes: int
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Check the backbone, read and split the rows, build the model, encode.
+
+    Raises:
+        ClsgenError: Whatever is wrong with settings, data or backbone, found before training.
+    """
+    preflight(config.model)
+    spec, split, dropped = load_split(config.data)
+    if spec.is_restricted and config.train.report_to:
+        raise RestrictedError(f"train.report_to must be empty for the restricted task {spec.name}. Remove it.")
+    roles, sources = explained_roles(config, spec, split)
+    split = Split(roles, split.groups, split.dropped)
+    set_seed(config.train.seed)
+    built = build(
+        config.model, spec, roles["train"], seed=config.train.seed, folder=RunFolder(Path(config.output)).model
+    )
+    has_explanations = config.train.explanation_weight > 0 and any(row.explanation for row in roles["train"])
+    train = encode_examples(
+        roles["train"],
+        built.renderer,
+        with_targets=has_explanations,
+        free_share=config.train.free_share,
+        seed=config.train.seed,
+    )
+    validation = encode_examples(roles["validation"], built.renderer, with_targets=has_explanations)
+    return Prepared(
+        spec=spec,
+        split=split,
+        built=built,
+        train=train,
+        validation=validation,
+        dropped=dict(Counter(dropped) + Counter(train.dropped)),
+        sources=sources,
+        has_explanations=has_explanations,
+        reference_bytes=_prepare_model(config, built),
+    )
+
+
+def _prepare_model(config: RunConfig, built: Built) -> int:
+    """Switch on what training needs beside the weights; bytes of the frozen copy, if one is kept."""
+    if config.train.gradient_checkpointing:
+        built.model.enable_gradient_checkpointing()
+    is_copied = config.train.kl_weight > 0 and config.model.tuning == "full"
+    return built.model.keep_reference() if is_copied else 0
+
+
+def explained_roles(
+    config: RunConfig, spec: TaskSpec, split: Split
+) -> tuple[dict[Role, tuple[Example, ...]], dict[str, int]]:
+    """The roles with the explanations that the settings ask for, and counts of rows by where theirs came from.
+
+    The extractive teacher is fitted on train rows only; validation rows get its explanations so that their
+    perplexity can be watched; calibration and test rows get none.
+    """
+    roles = dict(split.roles)
+    if config.data.explanations == "none":
+        return {role: tuple(_bare(row) for row in rows) for role, rows in roles.items()}, {}
+    if config.data.explanations == "column":
+        return roles, {}
+    teacher = ExtractiveTeacher.fit(roles["train"], spec)
+    counts: Counter[str] = Counter()
+    for role in ("train", "validation"):
+        rows, found = teacher.apply(roles[role])
+        roles[role] = tuple(rows)
+        counts.update(found)
+    return roles, dict(counts)
+
+
+def summary(config: RunConfig, prepared: Prepared) -> str:
+    """A line of counts: rows, parameters, types, and what was left out."""
+    rows, model = prepared.train.rows, prepared.built.model
+    num_cut = sum(row.num_cut_tokens > 0 for row in rows)
+    num_explained = sum(bool(row.target_ids) for row in rows)
+    parts = [
+        f"{len(rows)} train rows ({num_explained} with an explanation, {num_cut} documents cut)",
+        f"{len(prepared.validation.rows)} validation rows",
+        f"{model.num_parameters(trained_only=True):,} of {model.num_parameters():,} parameters trained",
+        f"weights {config.model.dtype}, forward {'bfloat16' if is_bfloat16(config.train) else 'float32'}, head float32",
+    ]
+    if prepared.reference_bytes:
+        parts.append(f"frozen copy for KL {prepared.reference_bytes / 2**20:,.1f} MiB")
+    if prepared.sources:
+        parts.append("explanations: " + _counts(prepared.sources))
+    if prepared.dropped:
+        parts.append("left out: " + _counts(prepared.dropped))
+    return "; ".join(parts) + "."
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def _bare(example: Example) -> Example:
+    return Example(
+        example.id, example.document, example.question, example.label, None, example.groups, example.metadata
+    )
