@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-export OMP_NUM_THREADS ?= 1
+
 
 .PHONY: venv quickstart check test docs-config
 
@@ -26,6 +26,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 # The fast tier, then the slow one; pytest exits 5 when no test is marked slow.
+test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
 	$(BIN)/pytest -n 2
 	$(BIN)/pytest -n 2 -m slow || test $$? -eq 5

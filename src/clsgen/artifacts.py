@@ -23,6 +23,18 @@ from clsgen.errors import ArtifactError
 MANIFEST = "manifest.json"
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder and those above it; one that is there already is left as it is.
+
+    Raises:
+        ArtifactError: A file is in the way, or the rights are missing.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{path}: the folder must be creatable; {error.strerror}. Choose another path.") from error
+
+
 def write_text_atomic(path: Path, text: str, *, is_private: bool = False) -> None:
     """Put `text` into `path` (UTF-8); a reader, or a kill, at any moment finds the old file or the new one.
 

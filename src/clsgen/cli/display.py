@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 console = Console(highlight=False)
 
-_FIRST = ("epoch", "loss", "class_loss", "explanation_loss", "kl", "auroc", "brier", "perplexity", "ended_share")
+_SHOWN = ("class_loss", "explanation_loss", "kl", "auroc", "brier", "perplexity", "ended_share")
 
 
 def quiet_libraries() -> None:
@@ -64,8 +64,8 @@ class TrainingDisplay(TrainerCallback):  # type: ignore[misc]
 def _line(logs: Mapping[str, float], *, is_evaluation: bool) -> str:
     prefix = "eval_" if is_evaluation else ""
     figures = {name.removeprefix(prefix): value for name, value in logs.items()}
-    shown = [name for name in _FIRST if name in figures and name != "epoch"]
-    text = "  ".join(f"{name} {figures[name]:.4g}" for name in shown)
+    shown = [name for name in _SHOWN if name in figures]
+    text = "  ".join(f"{name} {figures[name]:.3g}" for name in shown)
     return f"{'validation' if is_evaluation else 'train'}  {text}"
 
 

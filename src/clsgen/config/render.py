@@ -37,12 +37,20 @@ def example_config(task: str | None = None) -> RunConfig:
         task: A built-in task; None is synthetic-notes, which needs no files.
     """
     name = "synthetic-notes" if task is None else task
+    num_rows = 8000 if name == "synthetic-notes" else None
+    source = "extractive" if name in _WITHOUT_EXPLANATIONS else "column"
     return RunConfig.model_validate(
         {
             "output": f"runs/{name}",
-            "data": {"task": name, "explanations": "extractive" if name in _WITHOUT_EXPLANATIONS else "column"},
-            "model": {"init": "scratch", "tuning": "full"},
-            "train": {"learning_rate": 1e-3},  # nothing pretrained to preserve
+            "data": {"task": name, "num_rows": num_rows, "explanations": source},
+            "model": {
+                "init": "scratch",
+                "tuning": "full",
+                "max_length_tokens": 1024,
+                "scratch": {"vocabulary": 2048, "width": 128, "num_layers": 4, "num_heads": 4},
+            },
+            # nothing pretrained to preserve: higher rates than a backbone would bear
+            "train": {"learning_rate": 3e-3, "weight_decay": 0.1, "eval_steps": 300, "patience": None, "log_steps": 50},
         }
     )
 

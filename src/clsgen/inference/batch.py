@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from clsgen.artifacts import write_json_atomic
+from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.data.predictions import to_record
 from clsgen.errors import ArtifactError
 from clsgen.inference.predictor import Classifier, Explain
@@ -89,7 +89,7 @@ def _line(prediction: Prediction, groups: Mapping[str, str] | None) -> bytes:
 
 def _open_partial(partial: Path, seal: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> int:
     """Rows of `partial` that stand; it is cut back to whole windows, or created empty."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(partial.parent)
     if partial.exists() and seal.exists():
         if json.loads(seal.read_text(encoding="utf-8")) != fingerprint:
             raise ArtifactError(

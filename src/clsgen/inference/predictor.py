@@ -15,6 +15,7 @@ from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError, DataError
 from clsgen.inference.engine import Engine, Generated, Prefilled
 from clsgen.model.checkpoint import Bundle, load_bundle
+from clsgen.model.decision import judge
 from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
 
 Explain = Literal["none", "all", "uncertain", "positive"]
@@ -199,20 +200,7 @@ class Classifier:
     def _judge(
         self, examples: Sequence[Example], logits_BC: NDArray[np.float32], prior: Sequence[float] | None
     ) -> list[Prediction]:
-        probs_BC = self.bundle.calibrator.probs(logits_BC, prior=prior)
-        decided = self.bundle.rule.decide(probs_BC)
-        return [
-            Prediction(
-                id=example.id,
-                probs=dict(zip(self.labels, map(float, probs), strict=True)),
-                logits=tuple(map(float, logits)),
-                decision=self.labels[index],
-                threshold=self.bundle.rule.threshold,
-                label=example.label,
-                question=example.question,
-            )
-            for example, probs, logits, index in zip(examples, probs_BC, logits_BC, decided, strict=True)
-        ]
+        return judge(examples, logits_BC, self.bundle.calibrator, self.bundle.rule, prior=prior)
 
     def _explained(
         self, found: list[Prediction], prefilled: Prefilled, *, explain: Explain, mode: ExplanationMode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clsgen.errors import ArtifactError, ConfigError, DataError
+from clsgen.model.calibrator import Calibrator
+from clsgen.types import Example, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,39 @@ class DecisionRule:
             return cls(tuple(labels), positive_index, threshold, values["policy"], values["chosen_on"])
         except ConfigError as error:
             raise ArtifactError(str(error)) from error
+
+
+def judge(
+    examples: Sequence[Example],
+    logits: ArrayLike,
+    calibrator: Calibrator,
+    rule: DecisionRule,
+    *,
+    prior: Sequence[float] | None = None,
+) -> list[Prediction]:
+    """Probability and decision of each row, from its class logits; the model's and a baseline's alike.
+
+    Args:
+        examples: Rows, N of them.
+        logits: Class logits (N, C), labels in the order of the rule's.
+        calibrator: Logits to probabilities.
+        rule: Probabilities to a label.
+        prior: Prevalence of each label where the rows come from; None: that of the calibration rows.
+    """
+    logits_NC = np.asarray(logits, dtype=np.float64)
+    probs_NC = calibrator.probs(logits_NC, prior=prior)
+    return [
+        Prediction(
+            id=example.id,
+            probs=dict(zip(rule.labels, map(float, probs), strict=True)),
+            logits=tuple(map(float, row)),
+            decision=rule.labels[index],
+            threshold=rule.threshold,
+            label=example.label,
+            question=example.question,
+        )
+        for example, probs, row, index in zip(examples, probs_NC, logits_NC, rule.decide(probs_NC), strict=True)
+    ]
 
 
 def _message(name: str, rule: str, value: object) -> str:

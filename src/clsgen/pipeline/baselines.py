@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from clsgen.baselines.cnn import fit_cnn
 from clsgen.baselines.tfidf import fit_tfidf
 from clsgen.config.prediction import CalibrationSettings
+from clsgen.model.decision import judge
 from clsgen.pipeline.calibrate import fit_decision
 from clsgen.types import Example, Prediction, Role, TaskSpec
 
@@ -46,17 +48,5 @@ def baseline_predictions(
         logits(calibration), [str(row.label) for row in calibration], spec, CalibrationSettings()
     )
     test = list(roles["test"])
-    logits_NC = logits(test)
-    probs_NC = calibrator.probs(logits_NC)
-    return [
-        Prediction(
-            id=row.id,
-            probs=dict(zip(spec.labels, map(float, probs), strict=True)),
-            logits=tuple(map(float, raw)),
-            decision=spec.labels[decided],
-            threshold=rule.threshold,
-            label=row.label,
-            group=groups.get(row.id),
-        )
-        for row, probs, raw, decided in zip(test, probs_NC, logits_NC, rule.decide(probs_NC), strict=True)
-    ]
+    found = judge(test, logits(test), calibrator, rule)
+    return [replace(prediction, group=groups.get(prediction.id)) for prediction in found]

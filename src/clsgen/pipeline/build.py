@@ -52,7 +52,7 @@ def build(settings: ModelSettings, spec: TaskSpec, train: Sequence[Example], *, 
             max_length_tokens=settings.max_length_tokens,
             is_tied=settings.scratch.is_tied,
             seed=seed,
-        )
+        ).to(backbone.DTYPES[settings.dtype])
         base = BaseRecord("scratch")
     else:
         name = str(settings.backbone)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsgen.artifacts import sha256_of, write_json_atomic
+from clsgen.artifacts import make_folder, sha256_of, write_json_atomic
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
@@ -109,6 +109,6 @@ def evaluate_file(source: Path, output: Path, *, positive: str | None = None) ->
         raise DataError(f"{source}: positive must be one of two labels; got {positive!r} with {list(labels)}.")
     spec = TaskSpec(source.stem, labels, instruction="", positive=positive)
     result = evaluate(predictions, spec, settings=EvaluateSettings())
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_json_atomic(output / "metrics.json", result)
     return result

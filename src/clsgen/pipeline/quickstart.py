@@ -9,15 +9,13 @@ from typing import Any, NamedTuple
 
 from transformers import TrainerCallback
 
-from clsgen.config.run import RunConfig
+from clsgen.config.render import example_config
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ConfigError
 from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
 from clsgen.types import Example, Prediction
-
-TASK = "synthetic-notes"
 
 
 class Shown(NamedTuple):
@@ -29,32 +27,6 @@ class Shown(NamedTuple):
     prediction: Prediction
 
 
-def quickstart_config(output: Path) -> RunConfig:
-    """Settings that two cores train in a few minutes."""
-    return RunConfig.model_validate(
-        {
-            "output": str(output),
-            "data": {"task": TASK, "num_rows": 8000, "split": {"validation": 0.05}},
-            "model": {
-                "init": "scratch",
-                "tuning": "full",
-                "max_length_tokens": 384,
-                "max_explanation_tokens": 96,
-                "scratch": {"vocabulary": 2048, "width": 128, "num_layers": 4, "num_heads": 4},
-            },
-            "train": {
-                "epochs": 1,
-                "batch_size": 8,
-                "learning_rate": 1e-3,
-                "eval_steps": 200,
-                "patience": None,
-                "log_steps": 50,
-            },
-            "predict": {"batch_tokens": 16384},
-        }
-    )
-
-
 def quickstart(
     output: Path,
     *,
@@ -62,7 +34,7 @@ def quickstart(
     notify: Callable[[str], None] = lambda message: None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shown:
-    """Run it all; an earlier quickstart in `output` is replaced.
+    """Run what `clsgen init` would write; an earlier quickstart in `output` is replaced.
 
     Args:
         output: Run directory.
@@ -73,10 +45,10 @@ def quickstart(
     Raises:
         ConfigError: `output` holds something else than an earlier quickstart.
     """
-    config = quickstart_config(output)
+    config = example_config().model_copy(update={"output": str(output)})
     if output.exists() and any(output.iterdir()):
         folder = RunFolder(output)
-        if not folder.config_file.is_file() or folder.config().data.task != TASK:
+        if not folder.config_file.is_file() or folder.config().data.task != config.data.task:
             raise ConfigError(
                 f"quickstart: output must be new or an earlier quickstart; {output} holds something else. "
                 "Choose another (--output)."
