@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -16,3 +19,29 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the development data: set CLSGEN_SHARED to the folder that holds data/")
     return folder / "data"
+
+
+class Ran(NamedTuple):
+    """What a command line gave: exit status, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs `clsgen ...` through its entry point in this process: a process of its own would load torch again."""
+    from clsgen.cli.main import main
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["clsgen", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as left:
+            code = 0 if left.code is None else int(left.code)
+        return Ran(code, *capsys.readouterr())
+
+    return run

@@ -17,6 +17,7 @@ import pytest
 from clsgen import artifacts
 from clsgen.artifacts import (
     check_manifest,
+    make_folder,
     package_versions,
     recover_folder,
     run_record,
@@ -210,6 +211,15 @@ def test_recovery_that_fails_names_the_leftover(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "rename", denied)
     with pytest.raises(ArtifactError, match=r"checkpoint: must be restored from \.checkpoint\.old; Permission denied"):
         recover_folder(tmp_path / "checkpoint")
+
+
+def test_a_folder_is_made_with_those_above_it_or_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ArtifactError, match=r"file/b: the folder must be creatable; .*Choose another path"):
+        make_folder(tmp_path / "file" / "b")
 
 
 def test_recovery_without_a_swap_does_nothing(tmp_path: Path) -> None:

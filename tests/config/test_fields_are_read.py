@@ -1,32 +1,187 @@
-"""A setting that nothing reads is a promise broken in silence."""
+"""A setting that nothing reads is a promise broken in silence: each one is changed, and something else comes out.
+
+`CASES` has an entry for every setting: a value, a probe, and the settings that it is tried under. A probe (lab.py)
+gives what a configuration leads to; it must give something else when the setting alone is changed.
+"""
 
 from __future__ import annotations
 
-import ast
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+import torch
 
-from clsgen.config.fields import Setting, leaves
+from clsgen.config.fields import Setting, leaves, settings
+from clsgen.model import backbone
+from lab import (
+    SMALL,
+    Changes,
+    Lab,
+    Probe,
+    argument,
+    asked_revision,
+    calibrated,
+    explanations,
+    kept_copy,
+    loaded,
+    made,
+    model_of,
+    modes,
+    monitored,
+    num_forwards,
+    objective,
+    open_lab,
+    patience,
+    predictions,
+    recomputes,
+    refusal,
+    result,
+    rows,
+    shapes,
+    sizes,
+    trainer,
+    weights,
+)
 
-SOURCE = Path(__file__).parents[2] / "src" / "clsgen"
+OWN: Changes = {"data.task": None, "data.num_rows": None, "data.train": "{lab}/rows.jsonl"}
+LCD: Changes = {"data.task": "lcd", "data.num_rows": None, "data.root": "{lab}/lcd"}
+BASE: Changes = {"model.init": "pretrained", "model.backbone": "{lab}/llama", "model.tuning": "lora"}
+SHORT: Changes = {"model.max_length_tokens": 96, "model.max_explanation_tokens": 32}
+UNSURE: Changes = {"predict.explain": "uncertain"}
 
 
-@cache
-def attributes_read() -> frozenset[str]:
-    """Names that stand as `.name` in the code outside config/."""
-    files = [path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] != "config"]
-    assert len(files) > 10
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
-    return frozenset(
-        node.attr
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
-    )
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield open_lab(tmp_path_factory.mktemp("lab"), monkeypatch)
+
+
+@dataclass(frozen=True)
+class Case:
+    """value: what the setting is changed to. probe: where it shows. under: settings on both sides.
+
+    also: settings that must change along with it, or the configuration is refused.
+    """
+
+    value: Any
+    probe: Probe
+    under: Changes = field(default_factory=dict)
+    also: Changes = field(default_factory=dict)
+
+
+spec = loaded(lambda found: found.spec)
+shape = model_of(shapes)
+first_prompt = made(lambda prepared: prepared.train.rows[0].prompt_ids)
+template = made(lambda prepared: prepared.built.renderer.template)
+
+CASES: dict[str, Case] = {
+    "output": Case("{lab}/run", refusal),
+    "data.task": Case("lcd", rows, {**LCD, "data.task": "pubmedqa"}),
+    "data.variant": Case("60", spec, LCD),
+    "data.root": Case("{lab}/other", rows, LCD),
+    "data.train": Case("{lab}/fewer.jsonl", rows, OWN),
+    "data.test": Case("{lab}/held out.jsonl", rows, {**OWN, "data.train": "{lab}/fewer.jsonl"}),
+    "data.columns.text": Case(["other text"], rows, OWN),
+    "data.columns.question": Case("asked", rows, OWN),
+    "data.columns.label": Case("other label", rows, OWN),
+    "data.columns.explanation": Case("why", rows, OWN),
+    "data.columns.group": Case(["day"], rows, OWN),
+    "data.columns.id": Case("key", rows, OWN),
+    "data.labels": Case(["sun", "rain"], spec, OWN),
+    "data.positive": Case("rain", spec, OWN),
+    "data.instruction": Case("Dead or alive?", template),
+    "data.restricted": Case(True, spec),
+    "data.explanations": Case("none", made(explanations)),
+    "data.num_rows": Case(100, rows),
+    "data.length": Case("lcd", rows),
+    "data.prevalence": Case(0.6, rows),
+    "data.seed": Case(1, rows),
+    "data.split.validation": Case(0.3, sizes),
+    "data.split.calibration": Case(0.3, sizes),
+    "data.split.test": Case(0.3, sizes, OWN),
+    "data.split.seed": Case(1, rows),
+    "data.split.num_folds": Case(3, rows),
+    "data.split.fold": Case(1, rows, {"data.split.num_folds": 3}),
+    "data.allow_leaks": Case(True, rows, {**OWN, "data.test": "{lab}/held out.jsonl", "data.columns.group": ["day"]}),
+    "model.backbone": Case("{lab}/qwen", model_of(lambda model: type(backbone.base_of(model.language_model))), BASE),
+    "model.revision": Case("v2", asked_revision, {**BASE, "model.backbone": "some/model"}),
+    "model.init": Case("pretrained", shape, also={"model.backbone": "{lab}/llama"}),
+    "model.tuning": Case("full", shape, BASE),
+    "model.dtype": Case("bfloat16", shape),
+    "model.max_length_tokens": Case(240, first_prompt),
+    "model.truncation": Case("head", first_prompt, SHORT),
+    "model.max_explanation_tokens": Case(64, template),
+    "model.scratch.vocabulary": Case(420, shape),
+    "model.scratch.width": Case(64, shape),
+    "model.scratch.num_layers": Case(2, shape),
+    "model.scratch.num_heads": Case(4, model_of(lambda model: model.language_model.config.num_attention_heads)),
+    "model.scratch.is_tied": Case(False, shape),
+    "model.lora.rank": Case(2, shape, BASE),
+    "model.lora.alpha": Case(8.0, model_of(lambda model: model.language_model.peft_config["default"].lora_alpha), BASE),
+    "model.lora.dropout": Case(
+        0.5, model_of(lambda model: [each.p for each in model.modules() if isinstance(each, torch.nn.Dropout)]), BASE
+    ),
+    "model.lora.targets": Case(["q_proj"], shape, BASE),
+    "train.epochs": Case(2.0, argument("num_train_epochs")),
+    "train.max_steps": Case(7, argument("max_steps")),
+    "train.batch_size": Case(2, argument("per_device_train_batch_size")),
+    "train.gradient_accumulation": Case(2, argument("gradient_accumulation_steps")),
+    "train.learning_rate": Case(1e-3, argument("learning_rate")),
+    "train.head_learning_rate": Case(1e-3, objective("head_learning_rate")),
+    "train.schedule": Case("linear", argument("lr_scheduler_type")),
+    "train.warmup": Case(0.2, argument("warmup_steps")),
+    "train.weight_decay": Case(0.1, argument("weight_decay")),
+    "train.max_grad_norm": Case(2.0, argument("max_grad_norm")),
+    "train.explanation_weight": Case(0.5, objective("explanation_weight")),
+    "train.free_share": Case(0.0, made(modes)),
+    "train.class_weights": Case("balanced", objective("class_weights")),
+    "train.label_smoothing": Case(0.1, objective("label_smoothing")),
+    "train.kl_weight": Case(0.1, kept_copy, {**BASE, "model.tuning": "full"}),
+    "train.precision": Case("bfloat16", argument("bf16")),
+    "train.gradient_checkpointing": Case(True, trainer(recomputes)),
+    "train.seed": Case(1, model_of(weights)),
+    "train.eval_steps": Case(2, argument("eval_steps")),
+    "train.monitor": Case("auroc", argument("metric_for_best_model")),
+    "train.patience": Case(None, trainer(patience)),
+    "train.num_monitor_explanations": Case(2, trainer(monitored)),
+    "train.num_checkpoints": Case(3, argument("save_total_limit")),
+    "train.report_to": Case(["tensorboard"], argument("report_to")),
+    "train.log_steps": Case(1, argument("logging_steps")),
+    "calibrate.method": Case("vector", calibrated(lambda bundle: bundle.calibrator.method)),
+    "calibrate.threshold": Case("half", calibrated(lambda bundle: bundle.rule)),
+    "predict.batch_tokens": Case(300, num_forwards, {"predict.explain": "none"}),
+    "predict.explain": Case("none", predictions(lambda found: found.explanation is None)),
+    "predict.mode": Case("decision", predictions(lambda found: found.mode)),
+    "predict.uncertain_margin": Case(0.5, predictions(lambda found: found.explanation is None), UNSURE),
+    "evaluate.num_bootstrap": Case(120, result(lambda found: found["bootstrap"]["num_draws"])),
+    "evaluate.confidence": Case(0.6, result(lambda found: found["metrics"]["brier"]["low"])),
+    "evaluate.num_bins": Case(3, result(lambda found: found["metrics"]["ece"]["value"])),
+    "evaluate.seed": Case(1, result(lambda found: found["metrics"]["brier"]["low"])),
+}
+
+
+def test_every_setting_has_a_case_and_no_other_has() -> None:
+    assert set(CASES) == {setting.path for setting in leaves()}
 
 
 @pytest.mark.parametrize("setting", leaves(), ids=lambda setting: setting.path)
-def test_something_reads_the_setting(setting: Setting) -> None:
-    assert setting.name in attributes_read(), f"nothing in src/clsgen reads .{setting.name}"
+def test_a_changed_setting_changes_what_comes_out(lab: Lab, setting: Setting) -> None:
+    case = CASES[setting.path]
+    before = {"predict.explain": "all", **case.under}
+    unchanged = before.get(setting.path, SMALL.get(setting.path, settings()[setting.path].default))
+    assert case.value != unchanged, "the case changes nothing"
+    first = case.probe(lab, lab.config(before))
+    second = case.probe(lab, lab.config({**before, **case.also, setting.path: case.value}))
+    assert first != second
+
+
+@pytest.mark.parametrize("path", ["data.num_rows", "model.scratch.width", "train.free_share", "evaluate.num_bins"])
+def test_a_probe_gives_the_same_twice(lab: Lab, path: str) -> None:
+    """Otherwise a probe that changes by itself would show nothing."""
+    case = CASES[path]
+    lab.kept.clear()
+    first = case.probe(lab, lab.config(case.under))
+    lab.kept.clear()
+    assert case.probe(lab, lab.config(case.under)) == first

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from clsgen.artifacts import run_record, write_json_atomic
+from clsgen.artifacts import make_folder, run_record, write_json_atomic
 from clsgen.config.load import load_config, save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.split import Split, check_disjoint
@@ -59,7 +59,7 @@ def train_run(
     _check_claim(folder, config, is_resumed=is_resumed)
     prepared = prepare(config)
     spec, split = prepared.spec, prepared.split
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     save_config(config, folder.config_file)
     hashes = folder.write_rows(split.roles, split.groups, is_restricted=spec.is_restricted)
     _check_same_rows(folder, hashes)
