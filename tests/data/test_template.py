@@ -60,6 +60,27 @@ def test_end_token_is_the_last_target_and_appears_once(renderer):
         assert target.count(renderer.template.end_id) == 1
 
 
+def test_a_tokenizer_without_any_end_token_is_refused():
+    tokenizer = tiny.tokenizer("gpt2")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %} Reply:"
+    tokenizer.eos_token = None
+    with pytest.raises(TemplateError, match="eos_token must be set, or the chat template must end a reply with a tok"):
+        build_template(tokenizer, tiny.SPEC, max_length_tokens=400, max_explanation_tokens=96)
+
+
+def test_a_chat_template_that_ends_with_the_question_has_no_decision_position():
+    tokenizer = tiny.tokenizer("gpt2")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    template = build_template(tokenizer, tiny.SPEC, max_length_tokens=400, max_explanation_tokens=96)
+    with pytest.raises(TemplateError, match="text must follow the question, so that a decision position exists"):
+        Renderer(template, tokenizer)
+
+
+def test_decision_mode_is_told_the_decision():
+    with pytest.raises(ValueError, match="decision mode needs the decided label"):
+        renderer_of("llama").forced("decision")
+
+
 def test_a_row_without_label_stops_before_the_answer(renderer):
     target = renderer.target("It is dry.", None, "decision")
     assert renderer.decode_all(target) == "Reason: It is dry. Answer:"

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 import tiny
 from clsgen.data.tokenizer import NUM_RESERVED, PlainEncoder, ensure_pad, train_tokenizer
-from clsgen.errors import ModelError
+from clsgen.errors import ModelError, TemplateError
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -49,6 +49,22 @@ def test_a_slow_tokenizer_is_refused():
 
     with pytest.raises(ModelError, match="Slow must be a fast tokenizer"):
         PlainEncoder(Slow())
+
+
+def word_level(**vocabulary: int) -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, **vocabulary}, unk_token="<unk>"))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+
+
+def test_a_text_that_is_itself_a_control_character_is_an_error():
+    tokenizer = word_level(x=1)
+    tokenizer.add_special_tokens({"eos_token": "x"})
+    with pytest.raises(TemplateError, match="document: 'x' must not be a control token of the tokenizer"):
+        PlainEncoder(tokenizer).encode("x")
+
+
+def test_the_unknown_token_of_a_text_is_left_out():
+    assert PlainEncoder(word_level(x=1)).encode("y") == []
 
 
 def test_scratch_tokenizer_has_roles_end_pad_and_reserved_ids():

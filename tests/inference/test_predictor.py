@@ -215,6 +215,34 @@ def test_another_runs_partial_file_is_not_continued(classifier, tmp_path, small_
         predict_file(classifier, ROWS[:-1], tmp_path / "out.jsonl", explain="none")
 
 
+def test_a_disk_that_fills_up_keeps_what_was_done(classifier, tmp_path, small_windows, monkeypatch):
+    original = os.fsync
+    written = []
+
+    def full(descriptor):
+        written.append(descriptor)
+        if len(written) == 3:  # the seal, a window, and no more
+            raise OSError("no space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr(batch_module.os, "fsync", full)
+    with pytest.raises(
+        ArtifactError, match=r"out\.jsonl: predictions must be written; no space left.*out\.jsonl\.partial"
+    ):
+        predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none")
+    monkeypatch.undo()
+    monkeypatch.setattr(batch_module, "WINDOW", 4)
+    assert predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none") >= 4
+    assert len(read_predictions(tmp_path / "out.jsonl")) == len(ROWS)
+
+
+@pytest.mark.parametrize("options", [{"prior": [0.5]}, {"prior": [0.2, 0.2]}])
+def test_options_that_do_not_suit_the_model_touch_no_file(classifier, tmp_path, options):
+    with pytest.raises(ConfigError, match="prior must be 2 positive shares that sum to 1"):
+        predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none", **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_restricted_output_is_the_owners_alone(bundle, tmp_path):
     secret = Classifier(replace(bundle, spec=replace(tiny.SPEC, is_restricted=True)))
     predict_file(secret, ROWS[:2], tmp_path / "out.jsonl", explain="none")

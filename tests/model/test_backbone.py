@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -99,16 +96,33 @@ def hub():
         ("not a//name", "must be a directory or a hub id that exists"),
     ],
 )
-def test_a_gated_or_missing_model_says_what_to_do(hub, tmp_path, name, message):
+def test_a_gated_or_missing_model_says_what_to_do(hub, command, tmp_path, monkeypatch, name, message):
     """A real client against a real HTTP answer; nothing of the run is made before."""
-    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "clsgen", "train", "run.yaml", f"model.backbone={name}"]
-    (tmp_path / "run.yaml").write_text("output: run\ndata: {task: synthetic-notes, num_rows: 60}\n")
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run" / "data").exists()
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    (tmp_path / "run.yaml").write_text(f"output: {tmp_path}/run\ndata: {{task: synthetic-notes, num_rows: 60}}\n")
+    done = command("train", tmp_path / "run.yaml", f"model.backbone={name}")
+    assert done.code == 2, done.err
+    assert message in " ".join(done.err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_that_cannot_be_loaded(tmp_path):
+    folder = tiny.save("llama", tmp_path / "base")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ModelError, match=r"model\.backbone: the tokenizer of '.*base' can't be loaded"):
+        backbone.load_tokenizer(str(folder))
+
+
+def test_weights_that_are_no_causal_model(tmp_path):
+    folder = tiny.save("llama", tmp_path / "base")
+    (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(ModelError, match=r"model\.backbone: '.*base' can't be loaded as a causal language model"):
+        backbone.load_backbone(str(folder))
 
 
 def test_an_unreachable_hub_says_how_to_go_on_without_it(tmp_path, monkeypatch):

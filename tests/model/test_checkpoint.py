@@ -18,10 +18,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny
+from clsgen.artifacts import write_manifest
 from clsgen.errors import ArtifactError, TemplateError
 from clsgen.inference.predictor import Classifier
+from clsgen.model import checkpoint as checkpoint_module
 from clsgen.model.calibration import fit_calibrator
-from clsgen.model.checkpoint import Bundle, load_bundle, merged, save_bundle, save_calibration
+from clsgen.model.checkpoint import Bundle, load_bundle, merged, read_record, save_bundle, save_calibration
 from clsgen.model.decision import DecisionRule
 
 TEXTS = ["On day 3 we saw wet streets.", "Dry streets and a clear sky, all day long.", "puddles"]
@@ -155,8 +157,6 @@ def test_another_base_is_refused_by_its_hash(tmp_path):
 
 def rewrite(file: Path, change) -> None:
     """Alter tensors and mend the manifest, as a faulty tool would."""
-    from clsgen.artifacts import write_manifest
-
     state = load_file(file)
     change(state)
     save_file(state, file, metadata={"format": "pt"})
@@ -195,8 +195,6 @@ def test_an_altered_file_is_named(tmp_path, name):
 
 
 def test_truncated_tensors_are_refused_by_name(tmp_path):
-    from clsgen.artifacts import write_manifest
-
     _, folder = saved(tmp_path)
     data = (folder / "head.safetensors").read_bytes()
     (folder / "head.safetensors").write_bytes(data[:-8])
@@ -206,8 +204,6 @@ def test_truncated_tensors_are_refused_by_name(tmp_path):
 
 
 def test_a_changed_template_is_found_by_its_golden_prompt(tmp_path):
-    from clsgen.artifacts import write_manifest
-
     _, folder = saved(tmp_path)
     record = json.loads((folder / "template.json").read_text())
     (folder / "template.json").write_text(json.dumps(record | {"after": record["after"] + " "}))
@@ -222,8 +218,6 @@ def test_no_model_directory(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path):
-    from clsgen.artifacts import write_manifest
-
     _, folder = saved(tmp_path)
     record = json.loads((folder / "clsgen.json").read_text())
     (folder / "clsgen.json").write_text(json.dumps(record | {"format": 99}))
@@ -241,6 +235,41 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
         save_bundle(bundle, folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     load_bundle(folder)
+
+
+@pytest.mark.parametrize("error", [OSError("no space left on device"), RuntimeError("write failed")])
+def test_a_model_that_cannot_be_written_is_an_error_and_leaves_the_old_one(tmp_path, monkeypatch, error):
+    bundle, folder = saved(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def full(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    with pytest.raises(ArtifactError, match="m: the model must be written whole; .*What stood there before is untouch"):
+        save_bundle(bundle, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    load_bundle(folder)
+
+
+def test_a_record_must_be_a_json_object(tmp_path):
+    file = tmp_path / "clsgen.json"
+    with pytest.raises(ArtifactError, match=r"clsgen\.json of .* must be readable JSON; .*Restore it"):
+        read_record(file)
+    file.write_text("{half")
+    with pytest.raises(ArtifactError, match=r"clsgen\.json of .* must be readable JSON; .*Restore it"):
+        read_record(file)
+    file.write_text("[1]")
+    with pytest.raises(ArtifactError, match=r"clsgen\.json of .* must hold a JSON object\. Restore it"):
+        read_record(file)
+
+
+def test_a_whole_model_without_its_weights(tmp_path):
+    _, folder = saved(tmp_path, tuning="full")
+    (folder / "model.safetensors").unlink()
+    write_manifest(folder)
+    with pytest.raises(ArtifactError, match=r"model\.safetensors of .* must be there; it is missing\. Restore it"):
+        load_bundle(folder)
 
 
 def test_a_new_calibration_leaves_the_weights_where_they_are(tmp_path):

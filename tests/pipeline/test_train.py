@@ -215,6 +215,14 @@ def test_the_frozen_copy_for_kl_is_shown(tmp_path):
     assert "weights float32, forward float32, head float32" in messages[0]
 
 
+def test_a_complete_run_is_not_trained_on(run):
+    before = (run / "manifest.json").read_bytes()
+    messages = []
+    assert train_run(config(run), is_resumed=True, notify=messages.append) == run
+    assert messages == ["This run is complete: there is nothing to resume."]
+    assert (run / "manifest.json").read_bytes() == before
+
+
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
     for step, state in ((2, "{}"), (10, '{"global'), (6, "{}")):
         folder = tmp_path / f"checkpoint-{step}"
@@ -456,6 +464,7 @@ def test_restricted_runs_keep_texts_private_and_refuse_trackers(tmp_path):
     private = [*sorted((run / "data").iterdir()), run / "predictions.jsonl"]
     assert len(private) == 6
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
+    assert run.stat().st_mode & 0o777 == 0o700
     assert json.loads((run / "manifest.json").read_text())["restricted"] is True
     assert "Restricted" in (run / "model" / "README.md").read_text()
     note = RunFolder(run).rows("test")[0].document

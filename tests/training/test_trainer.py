@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import TrainerCallback
 
@@ -15,6 +16,7 @@ import tiny
 from clsgen.config.training import TrainSettings
 from clsgen.data.batch import UNLABELLED, collate, encode_examples
 from clsgen.errors import ArtifactError, HardwareError, TrainingError
+from clsgen.training import trainer as trainer_module
 from clsgen.training.objective import Objective, objective_of, training_arguments
 from clsgen.training.trainer import WEIGHTS_FILE, DualTrainer, early_stopping
 
@@ -190,6 +192,38 @@ def test_weights_that_are_not_finite_are_not_saved(base, tmp_path):
     with pytest.raises(TrainingError, match=r"weights must be finite.*head\.weight is not"):
         trainer._save(str(tmp_path / "c"))
     assert not (tmp_path / "c" / WEIGHTS_FILE).exists()
+
+
+def test_a_checkpoint_of_weights_that_are_not_finite_is_not_left_behind(base, tmp_path):
+    built = tiny.dual(base)
+
+    class Break(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            with torch.no_grad():
+                built.model.head.weight[0, 0] = float("nan")
+
+    rows = unequal_rows(built.renderer)
+    options = {"batch_size": 4, "max_steps": 1, "eval_steps": 1, "callbacks": [Break()]}
+    with pytest.raises(TrainingError, match=r"weights must be finite at step 1; head\.weight is not"):
+        trainer_for(built, rows, tmp_path / "c", **options).train()
+    assert not list((tmp_path / "c").glob("checkpoint-*"))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_and_is_not_left_behind(base, tmp_path, monkeypatch):
+    built = tiny.dual(base)
+
+    def full(state, file, metadata):
+        if "checkpoint-2" in str(file):
+            raise OSError("no space left on device")
+        save_file(state, file, metadata=metadata)
+
+    monkeypatch.setattr(trainer_module, "save_file", full)
+    trainer = trainer_for(built, unequal_rows(built.renderer), tmp_path / "c", batch_size=4, max_steps=2, eval_steps=1)
+    with pytest.raises(
+        TrainingError, match="checkpoint-2 must be written; no space left.*Earlier checkpoints are whol"
+    ):
+        trainer.train()
+    assert [path.name for path in (tmp_path / "c").glob("checkpoint-*")] == ["checkpoint-1"]
 
 
 def test_several_gpus_without_a_launcher_are_refused(base, tmp_path, monkeypatch):

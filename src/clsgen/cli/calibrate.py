@@ -21,6 +21,7 @@ def calibrate(
     ] = None,
     method: Annotated[str | None, typer.Option(help="auto, vector, temperature, isotonic or none.")] = None,
     threshold: Annotated[str | None, typer.Option(help="max_f1 or half.")] = None,
+    base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
 ) -> None:
     """Fit calibrator and threshold of a model again, through the serving path; its weights stay."""
     quiet_libraries()
@@ -33,7 +34,7 @@ def calibrate(
             f"calibrate: --method must be auto, vector, temperature, isotonic or none and --threshold max_f1 or half; "
             f"got {method!r} and {threshold!r}. Choose one of them."
         ) from error
-    bundle = calibrate_run(run, settings=settings, on=on)
+    bundle = calibrate_run(run, settings=settings, on=on, base=base)
     rule = bundle.rule
     decided = "largest probability" if rule.threshold is None else f"threshold {rule.threshold:.4f} ({rule.policy})"
     console.print(f"{bundle.calibrator.method} calibrator on {bundle.calibrator.num_rows} rows; {decided}.")

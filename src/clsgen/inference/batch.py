@@ -33,8 +33,8 @@ def predict_file(
 ) -> int:
     """Write one JSON line an example to `output`, in their order.
 
-    Lines go to `<output>.partial` first, a window at a time, each window synced to disk; the file takes its name when
-    it is whole. The plan of batches is derived from the input alone, so a resumed run writes the same bytes.
+    Lines go to `<output>.partial` first, each window synced to disk; the file takes its name when it is whole. The
+    plan of batches is derived from the input alone, so a resumed run writes the same bytes.
 
     Args:
         classifier: The model.
@@ -59,8 +59,7 @@ def predict_file(
     seal = output.with_name(output.name + ".partial.json")
     settings = {"explain": explain, "mode": mode, "prior": None if prior is None else list(prior), "model": model_hash}
     fingerprint = {**settings, "rows": _rows_hash(examples)}
-    is_private = classifier.spec.is_restricted
-    num_resumed = _open_partial(partial, seal, fingerprint, is_private=is_private)
+    num_resumed = _open_partial(partial, seal, fingerprint, is_private=classifier.spec.is_restricted)
     try:
         with partial.open("r+b") as handle:
             handle.seek(0, os.SEEK_END)

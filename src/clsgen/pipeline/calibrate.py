@@ -20,6 +20,7 @@ from clsgen.model.calibrator import Calibrator
 from clsgen.model.checkpoint import Bundle, save_calibration
 from clsgen.model.decision import DecisionRule
 from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.predict import columns_of
 from clsgen.types import Example, TaskSpec
 
 
@@ -86,7 +87,9 @@ def fit_decision(
     return Decision(calibrator, rule)
 
 
-def calibrate_run(run: Path, *, settings: CalibrationSettings | None = None, on: str | None = None) -> Bundle:
+def calibrate_run(
+    run: Path, *, settings: CalibrationSettings | None = None, on: str | None = None, base: str | None = None
+) -> Bundle:
     """Calibrate the model of a run again, in place.
 
     Args:
@@ -94,18 +97,19 @@ def calibrate_run(run: Path, *, settings: CalibrationSettings | None = None, on:
         settings: None: those of the run.
         on: A file of labelled rows from another site, read with the run's column mapping; None: the run's own
             calibration role.
+        base: Where the base weights are, if they moved.
 
     Raises:
         RestrictedError: A hub data set for a restricted model.
     """
     folder = RunFolder(run)
     config = folder.config()
-    classifier = Classifier.from_pretrained(folder.model)
+    classifier = Classifier.from_pretrained(folder.model, base=base)
     if on is not None and classifier.spec.is_restricted and not Path(on).exists():
         raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
     rows: Sequence[Example] = folder.rows("calibration")
     if on is not None:
-        rows = read_examples(on, config.data.columns, labels=classifier.spec.labels).examples
+        rows = read_examples(on, columns_of(folder.model), labels=classifier.spec.labels).examples
     bundle = calibrated(
         classifier.bundle,
         rows,

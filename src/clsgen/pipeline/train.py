@@ -57,18 +57,16 @@ def train_run(
     """
     folder = RunFolder(Path(config.output))
     _check_claim(folder, config, is_resumed=is_resumed)
+    if is_resumed and (folder.model / "clsgen.json").is_file():
+        notify("This run is complete: there is nothing to resume.")
+        return folder.path
     prepared = prepare(config)
     spec, split = prepared.spec, prepared.split
     make_folder(folder.path)
     save_config(config, folder.config_file)
     hashes = folder.write_rows(split.roles, split.groups, is_restricted=spec.is_restricted)
     _check_same_rows(folder, hashes)
-    record = run_record(config, hashes)
-    record |= {"dropped": dict(prepared.dropped), "explanation_sources": dict(prepared.sources)}
-    record |= {"restricted": spec.is_restricted, "rows": _num_rows(split)}
-    record["shared_with_test"] = {
-        overlap.first: overlap.num_second_rows for overlap in check_disjoint(split, allow_leaks=True)
-    }
+    record = _record(config, prepared, hashes)
     write_json_atomic(folder.manifest, record)
     notify(summary(config, prepared))
     for role, count in record["shared_with_test"].items():
@@ -198,6 +196,20 @@ def _check_same_rows(folder: RunFolder, hashes: Mapping[str, str]) -> None:
             f"{folder.path}: --resume needs the rows that the run began with; the data has changed since. "
             "Restore it, or choose another output."
         )
+
+
+def _record(config: RunConfig, prepared: Prepared, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What the manifest says of a run before its first step."""
+    return {
+        **run_record(config, hashes),
+        "dropped": dict(prepared.dropped),
+        "explanation_sources": dict(prepared.sources),
+        "restricted": prepared.spec.is_restricted,
+        "rows": _num_rows(prepared.split),
+        "shared_with_test": {
+            overlap.first: overlap.num_second_rows for overlap in check_disjoint(prepared.split, allow_leaks=True)
+        },
+    }
 
 
 def _num_rows(split: Split) -> dict[str, dict[str, int]]:
