@@ -187,7 +187,8 @@ def test_resume_needs_the_rows_that_the_run_began_with(tmp_path):
         data={"task": None, "num_rows": None, "train": str(table), "columns": OWN},
         train={"max_steps": 2, "eval_steps": 1},
     )
-    train_run(own)
+    run = train_run(own)
+    (run / "model").rename(tmp_path / "set-aside")  # as if killed before the end
     table.write_text(table.read_text().replace("patient 3 was", "patient 3 seemed"))
     with pytest.raises(ArtifactError, match="--resume needs the rows that the run began with"):
         train_run(own, is_resumed=True)

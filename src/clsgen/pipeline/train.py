@@ -63,6 +63,8 @@ def train_run(
     prepared = prepare(config)
     spec, split = prepared.spec, prepared.split
     make_folder(folder.path)
+    if spec.is_restricted:
+        folder.path.chmod(0o700)  # tokenizer, checkpoints and weights were made from the texts too
     save_config(config, folder.config_file)
     hashes = folder.write_rows(split.roles, split.groups, is_restricted=spec.is_restricted)
     _check_same_rows(folder, hashes)
