@@ -60,7 +60,8 @@ def measure(arguments: argparse.Namespace) -> None:
     split = "published" if arguments.folds is None else f"grouped-{arguments.folds}-fold"
     folds: list[int | None] = [None] if arguments.folds is None else list(range(arguments.folds))
     jobs = [(seed, fold) for seed in arguments.seeds for fold in folds]
-    folders = {job: RUNS / arguments.name / split / f"seed{job[0]}-fold{job[1]}" for job in jobs}
+    runs = RUNS / arguments.name / split
+    folders = {job: runs / f"seed{job[0]}-fold{job[1]}" for job in jobs}
     with ThreadPoolExecutor(arguments.workers) as pool:
         list(pool.map(lambda job: _one(arguments, job, folders[job]), jobs))
     spec = Classifier.from_pretrained(folders[jobs[0]]).spec
@@ -80,7 +81,7 @@ def measure(arguments: argparse.Namespace) -> None:
         "num_rows": len(predictions["clsgen"][0]),
         "num_groups": len({row.group for row in predictions["clsgen"][0]}),
         "labels": list(spec.labels),
-        "train_seconds": [json.loads((folder / "seconds.json").read_text()) for folder in folders.values()],
+        "train_seconds": [json.loads(file.read_text()) for file in sorted(runs.rglob("seconds.json"))],
         "shared_with_test": json.loads(RunFolder(folders[jobs[0]]).manifest.read_text())["shared_with_test"],
         "command": " ".join(["python scripts/measure_results.py run", *sys.argv[2:]]),
         "methods": {
@@ -108,7 +109,8 @@ def _one(arguments: argparse.Namespace, job: tuple[int, int | None], folder: Pat
     resume = ["--resume"] if (folder / "config.yaml").exists() else []
     clsgen = [sys.executable, "-m", "clsgen"]
     subprocess.run([*clsgen, "train", str(arguments.config), *overrides, *resume], check=True)
-    write_json_atomic(folder / "seconds.json", round(time.monotonic() - started))
+    if not resume:
+        write_json_atomic(folder / "seconds.json", round(time.monotonic() - started))
     subprocess.run([*clsgen, "eval", str(folder)], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -115,7 +115,7 @@ def test_importing_does_no_work() -> None:
     for path in SOURCES:
         for node in tree_of(path).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
-            assert all(isinstance(each, ast.Name) for each in targets), f"{name_of(path)}:{node.lineno}"
+            assert all(isinstance(each, ast.Name | ast.Tuple) for each in targets), f"{name_of(path)}:{node.lineno}"
             is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             is_typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
             is_run = path.name == "__main__.py"

@@ -159,6 +159,7 @@ def test_an_explanation_longer_than_its_room_is_no_target_rather_than_half_of_on
     assert renderer.target("far too long " * 200, "sun", "free") is None
 
 
+@pytest.mark.slow
 def test_the_date_is_frozen_in_the_artifact(tmp_path):
     """The same saved template renders the same prompt under two dates (trap 33)."""
     made = renderer_of("llama")

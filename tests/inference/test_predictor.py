@@ -226,9 +226,7 @@ def test_a_disk_that_fills_up_keeps_what_was_done(classifier, tmp_path, small_wi
         original(descriptor)
 
     monkeypatch.setattr(batch_module.os, "fsync", full)
-    with pytest.raises(
-        ArtifactError, match=r"out\.jsonl: predictions must be written; no space left.*out\.jsonl\.partial"
-    ):
+    with pytest.raises(ArtifactError, match=r"predictions must be written; no space left.*out\.jsonl\.partial"):
         predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none")
     monkeypatch.undo()
     monkeypatch.setattr(batch_module, "WINDOW", 4)

@@ -101,6 +101,7 @@ def test_a_gated_or_missing_model_says_what_to_do(hub, command, tmp_path, monkey
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", hub)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     (tmp_path / "run.yaml").write_text(f"output: {tmp_path}/run\ndata: {{task: synthetic-notes, num_rows: 60}}\n")

@@ -98,6 +98,7 @@ def test_the_export_loads_as_a_stock_model_without_clsgen(tmp_path):
     assert model.config.pad_token_id != model.config.eos_token_id
 
 
+@pytest.mark.slow
 def test_a_moved_folder_loads_with_the_network_blocked(tmp_path):
     bundle, folder = saved(tmp_path, tuning="full")
     probs, _ = answers(bundle)
@@ -282,6 +283,7 @@ def test_a_new_calibration_leaves_the_weights_where_they_are(tmp_path):
     assert "0.9000" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_previous_model_whole(tmp_path):
     """A real full file system where one can be mounted; else a size limit on the process's files."""
     bundle, folder = saved(tmp_path, tuning="full")

@@ -420,14 +420,14 @@ def own_data(folder: Path, *, num_rows: int = 200) -> Path:
 OWN = {"text": ["body"], "label": "answer", "explanation": "why", "group": ["who"]}
 
 
-def test_own_table_with_yes_and_no_labels_end_to_end(tmp_path):
+def test_own_table_with_yes_and_no_labels_end_to_end(tmp_path, command):
     table = own_data(tmp_path)
     run = train_run(config(tmp_path / "r", data={"task": None, "num_rows": None, "train": str(table), "columns": OWN}))
     assert Classifier.from_pretrained(run).labels == ("no", "yes")
     new = tmp_path / "new.csv"
     new.write_text("body\nsomebody was calm\nsomebody was restless\n")
-    done = clsgen("predict", new, "-m", run, "-o", tmp_path / "out.jsonl", "--explain", "all")
-    assert done.returncode == 0, done.stderr
+    done = command("predict", new, "-m", run, "-o", tmp_path / "out.jsonl", "--explain", "all")
+    assert done.code == 0, done.err
     assert [set(found.probs) for found in read_predictions(tmp_path / "out.jsonl")] == [{"no", "yes"}] * 2
 
 
@@ -444,6 +444,18 @@ def test_recalibration_on_another_sites_rows(run, tmp_path):
     assert Classifier.from_pretrained(copy).bundle.calibrator == bundle.calibrator
 
 
+def test_a_restricted_model_takes_no_rows_from_elsewhere(run, monkeypatch):
+    import dataclasses
+
+    from clsgen.pipeline import calibrate as module
+
+    classifier = Classifier.from_pretrained(run)
+    restricted = dataclasses.replace(classifier.bundle, spec=dataclasses.replace(classifier.spec, is_restricted=True))
+    monkeypatch.setattr(module.Classifier, "from_pretrained", lambda path: Classifier(restricted))
+    with pytest.raises(RestrictedError, match="a restricted model takes rows from a local file only. Give a path"):
+        calibrate_run(run, on="someone/notes")
+
+
 def test_calibration_rows_must_carry_labels(run, tmp_path):
     import shutil
 
@@ -456,7 +468,7 @@ def test_calibration_rows_must_carry_labels(run, tmp_path):
         calibrate_run(copy, on=str(site))
 
 
-def test_restricted_runs_keep_texts_private_and_refuse_trackers(tmp_path):
+def test_restricted_runs_keep_texts_private_and_refuse_trackers(tmp_path, command):
     base = {"train": {"max_steps": 1, "eval_steps": 1}, "data": {"restricted": True}}
     with pytest.raises(ValueError, match="report_to must be empty for restricted data"):
         config(tmp_path / "r", **{**base, "train": {"report_to": ["tensorboard"]}})
@@ -469,10 +481,10 @@ def test_restricted_runs_keep_texts_private_and_refuse_trackers(tmp_path):
     assert json.loads((run / "manifest.json").read_text())["restricted"] is True
     assert "Restricted" in (run / "model" / "README.md").read_text()
     note = RunFolder(run).rows("test")[0].document
-    done = clsgen("train", run / "config.yaml", f"output={tmp_path / 'dry'}", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "rendered rows are left out" in done.stdout
-    assert note[:40] not in done.stdout
+    done = command("train", run / "config.yaml", f"output={tmp_path / 'dry'}", "--dry-run")
+    assert done.code == 0, done.err
+    assert "rendered rows are left out" in done.out
+    assert note[:40] not in done.out
 
 
 def test_a_restricted_task_refuses_trackers_even_when_the_config_does_not_say_so(tmp_path, monkeypatch):
@@ -496,9 +508,6 @@ def test_dry_run_describes_and_trains_nothing(tmp_path):
     row = found.rows[0]
     assert row.target.startswith(("Reason:", "Answer:"))
     assert row.target.endswith("<|end|>")
-    done = clsgen("train", tmp_path / "run.yaml", "--dry-run")
-    assert done.returncode == 2  # no such file: one line, no traceback
-    assert "Traceback" not in done.stderr
 
 
 def test_anybodys_predictions_are_judged(tmp_path):
@@ -513,16 +522,16 @@ def test_anybodys_predictions_are_judged(tmp_path):
         evaluate_file(source, tmp_path, positive="maybe")
 
 
-def test_train_shows_plain_lines_without_a_terminal(tmp_path):
+def test_train_shows_plain_lines_without_a_terminal(tmp_path, command):
     from clsgen.config.load import save_config
 
     save_config(config(tmp_path / "r", train={"log_steps": 3}), tmp_path / "run.yaml")
     start = time.time()
-    done = clsgen("train", tmp_path / "run.yaml", "train.max_steps=6")
-    assert done.returncode == 0, done.stderr
+    done = command("train", tmp_path / "run.yaml", "train.max_steps=6")
+    assert done.code == 0, done.err
     assert time.time() - start < 120
-    lines = done.stdout.splitlines()
+    lines = done.out.splitlines()
     assert any(line.startswith("step     3 of 6  train") and "class_loss" in line for line in lines)
     assert any(line.startswith("step     6 of 6  validation") and "auroc" in line for line in lines)
-    assert "\x1b[" not in done.stdout
-    assert done.stderr == ""
+    assert "\x1b[" not in done.out
+    assert done.err == ""

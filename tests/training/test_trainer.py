@@ -219,9 +219,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_and_is_not_left_behind(
 
     monkeypatch.setattr(trainer_module, "save_file", full)
     trainer = trainer_for(built, unequal_rows(built.renderer), tmp_path / "c", batch_size=4, max_steps=2, eval_steps=1)
-    with pytest.raises(
-        TrainingError, match="checkpoint-2 must be written; no space left.*Earlier checkpoints are whol"
-    ):
+    with pytest.raises(TrainingError, match="checkpoint-2 must be written; no space left.*Earlier checkpoints"):
         trainer.train()
     assert [path.name for path in (tmp_path / "c").glob("checkpoint-*")] == ["checkpoint-1"]
 
