@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import annotated_types
+import pytest
+
+from clsgen.config import fields
 from clsgen.config.fields import leaves, settings
 
 
@@ -29,3 +33,8 @@ def test_paths_know_their_section() -> None:
     fold = settings()["data.split.fold"]
     assert (fold.parent, fold.name, fold.is_section, fold.default) == ("data.split", "fold", False, 0)
     assert settings()["output"].parent == ""
+
+
+def test_a_bound_without_words_is_our_own_mistake() -> None:
+    with pytest.raises(AssertionError, match="a bound without words: Timezone"):
+        fields._bound_words(annotated_types.Timezone(None))

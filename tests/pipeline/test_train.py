@@ -451,7 +451,7 @@ def test_a_restricted_model_takes_no_rows_from_elsewhere(run, monkeypatch):
 
     classifier = Classifier.from_pretrained(run)
     restricted = dataclasses.replace(classifier.bundle, spec=dataclasses.replace(classifier.spec, is_restricted=True))
-    monkeypatch.setattr(module.Classifier, "from_pretrained", lambda path: Classifier(restricted))
+    monkeypatch.setattr(module.Classifier, "from_pretrained", lambda path, **options: Classifier(restricted))
     with pytest.raises(RestrictedError, match="a restricted model takes rows from a local file only. Give a path"):
         calibrate_run(run, on="someone/notes")
 

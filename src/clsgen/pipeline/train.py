@@ -75,18 +75,7 @@ def train_run(
         notify(f"Leak, allowed by data.allow_leaks: {count} test rows share a group or document with {role}.")
     history = fit(config, prepared, folder, is_resumed=is_resumed, callbacks=callbacks)
     notify("Calibrating on the calibration rows, through the serving path.")
-    bundle = Bundle(
-        model=prepared.built.model.eval(),
-        renderer=prepared.built.renderer,
-        tokenizer=prepared.built.tokenizer,
-        spec=spec,
-        calibrator=identity_calibrator(spec),
-        rule=identity_rule(spec),
-        base=prepared.built.base,
-        dtype=config.model.dtype,
-        pad_id=prepared.built.pad_id,
-        has_explanations=prepared.has_explanations,
-    )
+    bundle = _uncalibrated(config, prepared)
     bundle = calibrated(bundle, split.roles["calibration"], config.calibrate, batch_tokens=config.predict.batch_tokens)
     save_bundle(bundle, folder.model)
     if is_merged:
@@ -128,6 +117,22 @@ def fit(
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     history: list[dict[str, Any]] = trainer.state.log_history
     return history
+
+
+def _uncalibrated(config: RunConfig, prepared: Prepared) -> Bundle:
+    built, spec = prepared.built, prepared.spec
+    return Bundle(
+        model=built.model.eval(),
+        renderer=built.renderer,
+        tokenizer=built.tokenizer,
+        spec=spec,
+        calibrator=identity_calibrator(spec),
+        rule=identity_rule(spec),
+        base=built.base,
+        dtype=config.model.dtype,
+        pad_id=built.pad_id,
+        has_explanations=prepared.has_explanations,
+    )
 
 
 def merged_and_compared(bundle: Bundle, rows: Sequence[Example]) -> Bundle:
