@@ -47,7 +47,7 @@ def example_config(task: str | None = None) -> RunConfig:
                 "init": "scratch",
                 "tuning": "full",
                 "max_length_tokens": 1024,
-                "scratch": {"vocabulary": 2048, "width": 128, "num_layers": 4, "num_heads": 4},
+                "scratch": {"vocabulary": 2048, "width": 128, "num_layers": 2, "num_heads": 4},
             },
             # nothing pretrained to preserve: higher rates than a backbone would bear
             "train": {"learning_rate": 3e-3, "weight_decay": 0.1, "eval_steps": 300, "patience": None, "log_steps": 50},
