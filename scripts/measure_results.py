@@ -105,6 +105,7 @@ def _one(arguments: argparse.Namespace, job: tuple[int, int | None], folder: Pat
     overrides = [f"output={folder}", f"train.seed={seed}"]
     if fold is not None:
         overrides += [f"data.split.num_folds={arguments.folds}", f"data.split.fold={fold}", "data.allow_leaks=false"]
+        overrides += ["predict.explain=none", "train.num_monitor_explanations=0"]  # folds judge the probability
     started = time.monotonic()
     resume = ["--resume"] if (folder / "config.yaml").exists() else []
     clsgen = [sys.executable, "-m", "clsgen"]
