@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from clsgen.config.data import ColumnSettings
@@ -81,3 +83,13 @@ def test_all_problems_at_once_with_first_locations_and_counts() -> None:
 def test_a_text_mapped_as_label_is_not_quoted() -> None:
     with pytest.raises(DataError, match=r"got, in 1 row, a value of 60 characters \(f:1\)"):
         map_rows("f", [("f:1", ROW | {"label": "x" * 60})], columns=COLUMNS, labels=("no", "yes"), id_prefix="row")
+
+
+def test_half_a_surrogate_pair_is_refused_with_its_line(tmp_path: Path) -> None:
+    from clsgen.config.data import ColumnSettings
+    from clsgen.data.source import read_examples
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine", "label": "a"}\n{"text": "a \\ud800 b", "label": "a"}\n')
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: text must be valid Unicode; it holds half a surrogate pair"):
+        read_examples(str(path), ColumnSettings())

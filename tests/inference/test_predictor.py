@@ -18,7 +18,7 @@ import pytest
 
 import tiny
 from clsgen.data.predictions import read_predictions
-from clsgen.errors import ArtifactError, ConfigError, DataError
+from clsgen.errors import ArtifactError, ConfigError, DataError, HardwareError
 from clsgen.inference import batch as batch_module
 from clsgen.inference.batch import predict_file
 from clsgen.inference.predictor import Classifier
@@ -169,7 +169,84 @@ def test_one_string_is_not_a_list_of_texts(classifier):
         classifier.predict("Dark clouds.")
 
 
+def test_any_plain_sequence_of_texts_will_do(classifier):
+    import pandas as pd
+
+    texts = ["wet streets", "a clear sky"]
+    expected = classifier.predict_proba(texts)
+    for other in (tuple(texts), np.array(texts), pd.Series(texts, index=[7, 3]), (text for text in texts)):
+        assert np.array_equal(classifier.predict_proba(other), expected)
+    assert classifier.predict_proba([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (b"bytes", "got bytes"),
+        ({"a": "text"}, "got dict"),
+        (np.array([["a", "b"]]), "got ndarray"),
+        ([3], "text 0 must be a string or an Example; got int"),
+        (["fine", None], "text 1 must be a string or an Example; got NoneType"),
+        (["half a pair \ud800"], "must be valid Unicode"),
+    ],
+)
+def test_what_is_no_text_is_refused(classifier, texts, message):
+    with pytest.raises(DataError, match=message):
+        classifier.predict(texts)
+
+
+def test_a_data_frame_is_refused(classifier):
+    import pandas as pd
+
+    with pytest.raises(DataError, match="got DataFrame. Put it in a list, or pick the column"):
+        classifier.predict(pd.DataFrame({"text": ["a"]}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"explain": "foo"}, "explain must be one of none"), ({"mode": "x"}, "mode must be one of")],
+)
+def test_unknown_options_are_refused(classifier, options, message):
+    with pytest.raises(ConfigError, match=message):
+        classifier.predict(["a text"], **options)
+
+
+@pytest.mark.parametrize("options", [{"batch_tokens": 0}, {"uncertain_margin": 2}])
+def test_limits_that_make_no_sense_are_refused(bundle, options):
+    with pytest.raises(ConfigError, match="batch_tokens must be 1 or more and uncertain_margin within"):
+        Classifier(bundle, **options)
+
+
+def test_an_unknown_or_absent_device_is_refused(bundle, tmp_path):
+    import torch
+
+    save_bundle(bundle, tmp_path / "m")
+    with pytest.raises(ConfigError, match="device must be cpu, cuda or mps; got 'foo'"):
+        Classifier.from_pretrained(tmp_path / "m", device="foo")
+    if not torch.cuda.is_available():
+        with pytest.raises(HardwareError, match="there is no CUDA device"):
+            Classifier.from_pretrained(tmp_path / "m", device="cuda")
+
+
+def test_a_model_is_found_from_inside_its_directory(tmp_path, monkeypatch):
+    save_bundle(bundle_of(tiny.dual(tiny.save("llama", tmp_path / "base"))), tmp_path / "m")
+    monkeypatch.chdir(tmp_path / "m")
+    assert Classifier.from_pretrained(".").labels == tiny.SPEC.labels
+
+
 # ---- files ----
+
+
+def test_two_processes_do_not_write_one_output(classifier, tmp_path):
+    import fcntl
+
+    partial = tmp_path / "out.jsonl.partial"
+    with partial.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(ArtifactError, match="another process is writing these predictions"):
+            predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none")
+    predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="none")
+    assert len(read_predictions(tmp_path / "out.jsonl")) == len(ROWS)
 
 
 @pytest.fixture

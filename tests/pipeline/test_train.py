@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import tiny
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
-from clsgen.errors import ArtifactError, ConfigError, DataError, RestrictedError
+from clsgen.errors import ArtifactError, CalibrationError, ConfigError, DataError, RestrictedError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
 from clsgen.pipeline.calibrate import calibrate_run
@@ -222,6 +222,69 @@ def test_a_complete_run_is_not_trained_on(run):
     assert train_run(config(run), is_resumed=True, notify=messages.append) == run
     assert messages == ["This run is complete: there is nothing to resume."]
     assert (run / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_run_killed_while_calibrating_takes_no_step_more(tmp_path, patience):
+    """Killed between the last checkpoint and the saved model, stopped early or not: the same bits, no extra step."""
+    sections = {
+        "train": {"schedule": "constant", "monitor": "explanation_loss", "patience": patience, "learning_rate": 0.03}
+    }
+    whole = train_run(config(tmp_path / "whole", **sections))
+    killed = train_run(config(tmp_path / "killed", **sections))
+    (killed / "model").rename(tmp_path / "set-aside")
+    train_run(config(tmp_path / "killed", **sections), is_resumed=True)
+    first, second = (load_file(run / "model" / "model.safetensors") for run in (whole, killed))
+    assert all((first[name] == second[name]).all() for name in first)
+    steps = [entry["step"] for entry in json.loads((killed / "manifest.json").read_text())["history"]]
+    assert max(steps) <= 12
+
+
+def test_the_early_stopping_counter_goes_on_where_it_stood(tmp_path, monkeypatch):
+    """Killed after the first bad evaluation; the second one after the resume must stop the run."""
+    from clsgen.pipeline import train as module
+
+    sections = {"train": {"max_steps": 40, "eval_steps": 2, "patience": 3, "learning_rate": 0.5, "log_steps": 1}}
+    whole = train_run(config(tmp_path / "whole", **sections))
+    stop = max(entry["step"] for entry in json.loads((whole / "manifest.json").read_text())["history"])
+    assert stop < 40
+    killed = config(tmp_path / "killed", **sections)
+
+    class Kill(module.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == stop - 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(killed, callbacks=[Kill()])
+    history = json.loads((train_run(killed, is_resumed=True) / "manifest.json").read_text())["history"]
+    assert max(entry["step"] for entry in history) == stop
+    whole_history = json.loads((whole / "manifest.json").read_text())["history"]
+    logged = [
+        [(entry["step"], entry["class_loss"], entry["explanation_loss"]) for entry in run if "class_loss" in entry]
+        for run in (history, whole_history)
+    ]
+    assert logged[0] == logged[1]  # means since the last log, in a resumed run as well
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"calibrate": {"method": "isotonic"}}, "method isotonic must be fitted on 1000 rows or more"),
+        ({"train": {"class_weights": [1.0]}}, "class_weights must be 2 positive numbers"),
+        ({"train": {"report_to": ["foo"]}}, "report_to must name trackers of transformers"),
+        ({"train": {"report_to": ["tensorboard"]}}, "report_to must name installed trackers"),
+    ],
+)
+def test_what_can_not_work_is_refused_before_training_and_by_the_dry_run(tmp_path, sections, message):
+    import importlib.util
+
+    if "tensorboard" in str(sections) and importlib.util.find_spec("tensorboard"):
+        pytest.skip("tensorboard is installed here")
+    for job in (train_run, dry_run):
+        with pytest.raises((ConfigError, CalibrationError), match=message):
+            job(config(tmp_path / "r", **sections))
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
@@ -458,8 +521,6 @@ def test_a_restricted_model_takes_no_rows_from_elsewhere(run, monkeypatch):
 
 def test_calibration_rows_must_carry_labels(run, tmp_path):
     import shutil
-
-    from clsgen.errors import CalibrationError
 
     copy = shutil.copytree(run, tmp_path / "copy")
     site = tmp_path / "site.jsonl"

@@ -314,7 +314,7 @@ def test_a_broken_checkpoint_is_refused_by_name(base, tmp_path):
     file = tmp_path / "c" / "checkpoint-1" / WEIGHTS_FILE
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(ArtifactError, match=r"model.safetensors of checkpoint-1 must be whole"):
-        trainer._restore(file.parent)
+        trainer.restore(file.parent)
 
 
 def test_checkpoints_hold_no_pickle_of_ours(base, tmp_path):

@@ -37,7 +37,7 @@ def show_dry_run(found: DryRun, *, with_rows: bool) -> None:
     console.print(lengths)
     console.print(f"{found.share_cut:.1%} of the train documents are cut.")
     if with_rows:
-        console.print("Class head reads [reverse]here[/]; [green]supervised[/]; the rest is read only.")
+        console.print("The class head reads »[reverse]here[/]«; after ▸ follows what is [green]supervised[/].")
         for row in found.rows:
             console.print(_rendered(row))
 
@@ -49,6 +49,8 @@ def _rendered(row: RenderedRow) -> Text:
         prompt = f"{prompt[:half]} [...] {prompt[-half:]}"
     text = Text(f"\n{row.id} (label {row.label}, mode {row.mode})\n", style="bold")
     text.append(prompt, style="not bold dim")
+    text.append("»", style="not bold dim")
     text.append(row.decision_token.replace("\n", "⏎"), style="not bold reverse")
+    text.append("« ▸ ", style="not bold dim")
     text.append(row.target, style="not bold green")
     return text

@@ -34,5 +34,7 @@ def quickstart(
     answer.append(str(prediction.explanation))
     answer.append(f"\n\n{CONTRACT_SENTENCE}", style="dim")
     console.print(Panel(answer, title="the probability, then the reason", expand=False))
+    if (rli := shown.result["explanations"]["rli"]["value"]) is not None:
+        console.print(f"Text and decision agree on {1 - rli:.0%} of the test notes; this is one of them.")
     for name in ("metrics.json", "predictions.jsonl", "model"):
         console.print(f"{name}: {shown.run / name}", soft_wrap=True)

@@ -85,6 +85,10 @@ def map_rows(
     Raises:
         DataError: Blank or duplicate ids and unknown labels, with the first locations of each and a count.
     """
+    rows = list(rows)
+    for location, row in rows:
+        if not all(is_unicode(value) for value in row.values() if value is not None):
+            raise DataError(f"{location}: text must be valid Unicode; it holds half a surrogate pair. Correct the row.")
     located = [
         (location, _example(row, columns, default_id=f"{id_prefix}-{number}"))
         for number, (location, row) in enumerate(rows, start=1)
@@ -103,6 +107,15 @@ def map_rows(
     examples = tuple(example for _, example in located if example.document)
     num_empty = len(located) - len(examples)
     return ReadExamples(examples, {"empty_text": num_empty} if num_empty else {})
+
+
+def is_unicode(text: str) -> bool:
+    """Whether the text can be written as UTF-8: half a surrogate pair, which JSON can spell, can't."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _example(row: Row, columns: ColumnSettings, *, default_id: str) -> Example:

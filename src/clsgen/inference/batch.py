@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.data.predictions import to_record
@@ -54,15 +57,14 @@ def predict_file(
         ConfigError: Options that don't suit the model; no file is touched.
         ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
     """
-    classifier.check_options(explain=explain, prior=prior)
+    classifier.check_options(explain=explain, mode=mode, prior=prior)
     partial = output.with_name(output.name + ".partial")
     seal = output.with_name(output.name + ".partial.json")
     settings = {"explain": explain, "mode": mode, "prior": None if prior is None else list(prior), "model": model_hash}
     fingerprint = {**settings, "rows": _rows_hash(examples)}
-    num_resumed = _open_partial(partial, seal, fingerprint, is_private=classifier.spec.is_restricted)
     try:
-        with partial.open("r+b") as handle:
-            handle.seek(0, os.SEEK_END)
+        with _locked(partial, is_private=classifier.spec.is_restricted) as handle:
+            num_resumed = _keep_whole_windows(handle, seal, fingerprint, is_private=classifier.spec.is_restricted)
             for start in range(num_resumed, len(examples), WINDOW):
                 window = examples[start : start + WINDOW]
                 found = classifier.predict(window, explain=explain, mode=mode, prior=prior)
@@ -71,8 +73,8 @@ def predict_file(
                 os.fsync(handle.fileno())
                 if on_progress is not None:
                     on_progress(min(start + WINDOW, len(examples)), len(examples))
-        partial.replace(output)
-        seal.unlink()
+            partial.replace(output)
+            seal.unlink()
     except OSError as error:
         raise ArtifactError(
             f"{output}: predictions must be written; {error}. What was done is kept in {partial.name}: "
@@ -86,25 +88,42 @@ def _line(prediction: Prediction, groups: Mapping[str, str] | None) -> bytes:
     return json.dumps(to_record(named), ensure_ascii=False).encode() + b"\n"
 
 
-def _open_partial(partial: Path, seal: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> int:
-    """Rows of `partial` that stand; it is cut back to whole windows, or created empty."""
+@contextmanager
+def _locked(partial: Path, *, is_private: bool) -> Iterator[BinaryIO]:
+    """The partial file, made where there is none, and this process's alone.
+
+    Raises:
+        ArtifactError: Another process is writing it.
+    """
     make_folder(partial.parent)
-    if partial.exists() and seal.exists():
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o600 if is_private else 0o644)
+    with os.fdopen(descriptor, "r+b") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(
+                f"{partial}: another process is writing these predictions. Wait for it, or choose another output."
+            ) from None
+        yield handle
+
+
+def _keep_whole_windows(handle: BinaryIO, seal: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> int:
+    """Rows of an earlier, killed run that stand; the file is cut back to whole windows."""
+    if seal.exists():
         if json.loads(seal.read_text(encoding="utf-8")) != fingerprint:
             raise ArtifactError(
-                f"{partial}: a partial result of another input, model or setting is in the way. "
-                "Finish that run, or delete it (and its .json) and run again."
+                f"{seal}: a partial result of another input, model or setting is in the way. "
+                "Finish that run, or delete it (and its .partial) and run again."
             )
-        data = partial.read_bytes()
+        data = handle.read()
         lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
         kept = len(lines) // WINDOW * WINDOW
-        with partial.open("r+b") as handle:
-            handle.truncate(sum(len(line) for line in lines[:kept]))
-        return kept
-    write_json_atomic(seal, dict(fingerprint), is_private=is_private)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if is_private else 0o644)
-    os.close(descriptor)
-    return 0
+    else:
+        lines, kept = [], 0
+        write_json_atomic(seal, dict(fingerprint), is_private=is_private)
+    handle.truncate(sum(len(line) for line in lines[:kept]))
+    handle.seek(0, os.SEEK_END)
+    return kept
 
 
 def _rows_hash(examples: Sequence[Example]) -> str:

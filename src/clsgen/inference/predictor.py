@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clsgen.data.batch import plan_batches
+from clsgen.data.columns import is_unicode
 from clsgen.data.template import Prompt
-from clsgen.errors import ConfigError, DataError
+from clsgen.errors import ConfigError, DataError, HardwareError
 from clsgen.inference.engine import Engine, Generated, Prefilled
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge
@@ -49,6 +51,11 @@ class Classifier:
             uncertain_margin: explain="uncertain" takes rows this near the threshold (two classes), or whose two
                 largest probabilities are this near each other (more classes).
         """
+        if batch_tokens < 1 or not 0 < uncertain_margin <= 1:
+            raise ConfigError(
+                "Classifier: batch_tokens must be 1 or more and uncertain_margin within (0, 1]; "
+                f"got {batch_tokens!r} and {uncertain_margin!r}."
+            )
         self.bundle = bundle
         self._batch_tokens = batch_tokens
         self._margin = uncertain_margin
@@ -69,7 +76,11 @@ class Classifier:
         Raises:
             ArtifactError: A file is missing, altered or misshapen.
         """
-        folder = Path(path)
+        folder = Path(path).absolute()
+        if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+            raise ConfigError(f"device must be cpu, cuda or mps; got {device!r}. Leave it out to choose by itself.")
+        if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+            raise HardwareError("device must be one that is here; there is no CUDA device. Use cpu.")
         if not (folder / "clsgen.json").is_file() and (folder / "model" / "clsgen.json").is_file():
             folder = folder / "model"
         return cls(load_bundle(folder, base=base, device=device), **options)
@@ -86,8 +97,8 @@ class Classifier:
 
     def class_logits(self, texts: Sequence[Text]) -> NDArray[np.float64]:
         """Raw class logits (N, C), before calibration; nothing is generated."""
-        logits_NC = np.empty((len(texts), len(self.labels)))
         prompts = self._prompts(_examples(texts))
+        logits_NC = np.empty((len(prompts), len(self.labels)))
         for rows in self._plan(prompts):
             logits_NC[rows] = self._engine.class_logits([prompts[row].ids for row in rows]).numpy()
         return logits_NC
@@ -129,7 +140,7 @@ class Classifier:
             ConfigError: An explanation of a model that was trained without, or "positive" with more than two classes.
             DataError: An empty text.
         """
-        self.check_options(explain=explain, prior=prior)
+        self.check_options(explain=explain, mode=mode, prior=prior)
         examples = _examples(texts)
         prompts = self._prompts(examples)
         predictions: list[Prediction | None] = [None] * len(examples)
@@ -149,7 +160,7 @@ class Classifier:
         self, text: Text, *, mode: ExplanationMode = "free", prior: Sequence[float] | None = None
     ) -> Iterator[StreamEvent]:
         """The probability first, then the reason piece by piece, then the whole prediction."""
-        self._check_explain("all")
+        self.check_options(explain="all", mode=mode, prior=prior)
         examples = _examples([text])
         prompt = self._prompts(examples)[0]
         prefilled = self._engine.prefill([prompt.ids])
@@ -170,13 +181,18 @@ class Classifier:
                 shown = written
         yield StreamEvent("done", self._with_reason(first, Generated(ids, has_ended), mode))
 
-    def check_options(self, *, explain: Explain, prior: Sequence[float] | None = None) -> None:
+    def check_options(
+        self, *, explain: Explain, mode: ExplanationMode = "free", prior: Sequence[float] | None = None
+    ) -> None:
         """Refuse options of `predict` that don't suit the model, before any text is read.
 
         Raises:
             ConfigError: As for `predict`, or a prior that is none.
             CalibrationError: A prior for a model that saw no calibration row.
         """
+        for name, value, known in (("explain", explain, get_args(Explain)), ("mode", mode, get_args(ExplanationMode))):
+            if value not in known:
+                raise ConfigError(f"predict: {name} must be one of {', '.join(known)}; got {value!r}.")
         self._check_explain(explain)
         self.bundle.calibrator.probs(np.empty((0, len(self.labels))), prior=prior)
 
@@ -243,16 +259,27 @@ class Classifier:
         return self.bundle.renderer.template.max_explanation_tokens - len(forced)
 
 
-def _examples(texts: Sequence[Text]) -> list[Example]:
+def _examples(texts: Iterable[Text]) -> list[Example]:
     """Texts as examples.
 
     Raises:
-        DataError: One string instead of a list, or an empty text.
+        DataError: Not a plain sequence of texts, an empty text, or one that is no valid Unicode.
     """
-    if isinstance(texts, str):
-        raise DataError("texts must be a list of texts; got one string. Put it in a list.")
-    examples = [text if isinstance(text, Example) else Example(str(index), text) for index, text in enumerate(texts)]
-    for example in examples:
+    if isinstance(texts, str | bytes | Mapping) or hasattr(texts, "columns") or getattr(texts, "ndim", 1) != 1:
+        raise DataError(
+            f"texts must be a list of texts; got {'one string' if isinstance(texts, str) else type(texts).__name__}. "
+            "Put it in a list, or pick the column."
+        )
+    examples = []
+    for index, text in enumerate(texts):
+        if not isinstance(text, str | Example):
+            raise DataError(
+                f"text {index} must be a string or an Example; got {type(text).__name__}. Convert it first."
+            )
+        example = text if isinstance(text, Example) else Example(str(index), str(text))
         if not example.document.strip():
             raise DataError(f"text {example.id}: a document must not be empty. Leave the row out.")
+        if not is_unicode(example.document + example.question):
+            raise DataError(f"text {example.id} must be valid Unicode; it holds half a surrogate pair. Decode it anew.")
+        examples.append(example)
     return examples

@@ -5,6 +5,7 @@ Nothing here looks at rows of any other role. Shapes: N rows, C classes, P free 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -61,6 +62,7 @@ def fit_calibrator(
     """
     logits_NC = checked_logits("calibrate", logits)
     labels_N, counts = _checked_labels(labels, *logits_NC.shape)
+    check_counts(counts, method=method)
     by_count: Method = "vector" if min(counts) >= NUM_RAREST_FOR_VECTOR else "temperature"
     resolved = by_count if method == "auto" else method
     slopes, biases, knots = (1.0,) * len(counts), (0.0,) * len(counts), None
@@ -69,6 +71,25 @@ def fit_calibrator(
     elif resolved != "none":
         slopes, biases = _fit_affine(logits_NC, labels_N, counts, is_temperature=resolved == "temperature")
     return Calibrator(resolved, counts, slopes, biases, knots)
+
+
+def check_counts(counts: Sequence[int], *, method: str) -> None:
+    """Whether rows of these class counts can carry the method; asked before a model is trained for them.
+
+    Raises:
+        CalibrationError: A class without rows, or too few rows for isotonic.
+    """
+    if min(counts) == 0:
+        raise CalibrationError(
+            f"calibrate: calibration rows must hold every class; got class counts {tuple(counts)!r}. "
+            "Enlarge data.split.calibration, or drop the label without rows."
+        )
+    if method == "isotonic" and (sum(counts) < NUM_ROWS_FOR_ISOTONIC or min(counts) < NUM_RAREST_FOR_ISOTONIC):
+        raise CalibrationError(
+            f"calibrate: method isotonic must be fitted on {NUM_ROWS_FOR_ISOTONIC} rows or more, "
+            f"{NUM_RAREST_FOR_ISOTONIC} of the rarest class; got class counts {tuple(counts)!r}. "
+            "Choose calibrate.method: auto."
+        )
 
 
 def _fit_affine(
@@ -131,12 +152,6 @@ def _check_convergence(params_P: Floats, gradient_P: Floats, num_slopes: int) ->
 
 def _fit_knots(logits_NC: Floats, labels_N: NDArray[np.int64], counts: tuple[int, ...]) -> tuple[Knots, ...]:
     """A monotone curve a class, one against the rest (Zadrozny & Elkan 2002)."""
-    if sum(counts) < NUM_ROWS_FOR_ISOTONIC or min(counts) < NUM_RAREST_FOR_ISOTONIC:
-        raise CalibrationError(
-            f"calibrate: method isotonic must be fitted on {NUM_ROWS_FOR_ISOTONIC} rows or more, "
-            f"{NUM_RAREST_FOR_ISOTONIC} of the rarest class; got class counts {counts!r}. "
-            "Choose calibrate.method: auto."
-        )
     curves = []
     for index, margins_N in enumerate(class_margins(logits_NC).T):
         regression = IsotonicRegression(y_min=0, y_max=1).fit(margins_N, labels_N == index)
@@ -159,9 +174,4 @@ def _checked_labels(labels: ArrayLike, num_rows: int, num_classes: int) -> tuple
         )
     labels_N = labels_N.astype(np.int64)
     counts = tuple(np.bincount(labels_N, minlength=num_classes).tolist())
-    if min(counts) == 0:
-        raise CalibrationError(
-            f"calibrate: calibration rows must hold every class; got class counts {counts!r}. "
-            "Enlarge data.split.calibration, or drop the label without rows."
-        )
     return labels_N, counts

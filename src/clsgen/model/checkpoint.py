@@ -134,6 +134,7 @@ def load_bundle(folder: Path, *, base: str | None = None, device: str | torch.de
         ArtifactError: A file is missing, altered or misshapen, or the base's weights are others.
         TemplateError: The golden prompt renders otherwise.
     """
+    folder = folder.absolute()
     recover_folder(folder)
     if not (folder / "clsgen.json").is_file():
         raise ArtifactError(f"{folder} must be a clsgen model directory (clsgen.json); it is not. Give run/model.")
@@ -218,6 +219,8 @@ def _rewrite(folder: Path, write: Callable[[Path], None]) -> None:
         temp.chmod(0o755)
         write(temp)
         write_manifest(temp)
+        for file in temp.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600; what shuts others out is the run directory
         swap_folder(temp, folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(

@@ -11,6 +11,7 @@ from clsgen.data.batch import EncodedExample
 from clsgen.model import backbone
 from clsgen.model.dual import DualModel
 from clsgen.pipeline.prepare import prepare
+from clsgen.training.objective import check_trackers
 
 NUM_SHOWN = 3
 
@@ -65,6 +66,7 @@ def dry_run(config: RunConfig) -> DryRun:
         ClsgenError: Whatever training would refuse.
     """
     prepared = prepare(config)
+    check_trackers(config.train.report_to)
     rows = prepared.train.rows
     lengths = [row.num_tokens for row in rows]
     counts, edges = np.histogram(lengths, bins=min(12, len(set(lengths))))

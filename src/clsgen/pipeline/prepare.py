@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from clsgen.data.batch import EncodedRows, encode_examples
 from clsgen.data.split import Split
 from clsgen.data.teacher.extractive import ExtractiveTeacher
 from clsgen.errors import RestrictedError
+from clsgen.model.calibration import check_counts
+from clsgen.model.losses import balanced_weights, normalise_weights
 from clsgen.pipeline.build import Built, build, preflight
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.rows import load_split
@@ -34,6 +36,7 @@ class Prepared:
         dropped: Reason -> rows or explanations left out while reading, splitting and encoding.
         sources: Where explanations came from -> train and validation rows; {} where the data brings its own.
         has_explanations: Whether any train row has a target.
+        class_weights: Normalised weights in the order of the labels; None where all are 1.
         reference_bytes: Memory of the frozen second copy that KL needs with full tuning; 0 elsewhere.
     """
 
@@ -45,6 +48,7 @@ class Prepared:
     dropped: Mapping[str, int]
     sources: Mapping[str, int]
     has_explanations: bool
+    class_weights: tuple[float, ...] | None
     reference_bytes: int
 
 
@@ -58,6 +62,8 @@ def prepare(config: RunConfig) -> Prepared:
     spec, split, dropped = load_split(config.data)
     if spec.is_restricted and config.train.report_to:
         raise RestrictedError(f"train.report_to must be empty for the restricted task {spec.name}. Remove it.")
+    weights = class_weights(config.train.class_weights, label_counts(split.roles["train"], spec))
+    check_counts(label_counts(split.roles["calibration"], spec), method=config.calibrate.method)
     roles, sources = explained_roles(config, spec, split)
     split = Split(roles, split.groups, split.dropped)
     set_seed(config.train.seed)
@@ -82,6 +88,7 @@ def prepare(config: RunConfig) -> Prepared:
         dropped=dict(Counter(dropped) + Counter(train.dropped)),
         sources=sources,
         has_explanations=has_explanations,
+        class_weights=weights,
         reference_bytes=_prepare_model(config, built),
     )
 
@@ -92,6 +99,24 @@ def _prepare_model(config: RunConfig, built: Built) -> int:
         built.model.enable_gradient_checkpointing()
     is_copied = config.train.kl_weight > 0 and config.model.tuning == "full"
     return built.model.keep_reference() if is_copied else 0
+
+
+def label_counts(rows: Sequence[Example], spec: TaskSpec) -> tuple[int, ...]:
+    """Labelled rows a class, in the order of the labels."""
+    found = Counter(row.label for row in rows)
+    return tuple(found[label] for label in spec.labels)
+
+
+def class_weights(wanted: str | tuple[float, ...], counts: Sequence[int]) -> tuple[float, ...] | None:
+    """Normalised weights from the train rows; None where all are 1.
+
+    Args:
+        wanted: none, balanced, or a weight a class.
+        counts: Train rows a class.
+    """
+    if wanted == "none":
+        return None
+    return balanced_weights(counts) if isinstance(wanted, str) else normalise_weights(wanted, counts)
 
 
 def explained_roles(

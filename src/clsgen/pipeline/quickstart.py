@@ -61,10 +61,10 @@ def quickstart(
 
 
 def _shown(run: Path, result: dict[str, Any]) -> Shown:
-    """The test row to show: the most confidently positive one with a readable answer, else simply the most positive."""
+    """The test row to show: the most confidently positive one whose text agrees with the decision, if there is one."""
     folder = RunFolder(run)
     predictions = read_predictions(folder.predictions)
     positive = str(result["positive"])
-    best = max(predictions, key=lambda found: (found.stated_label is not None, found.probs[positive]))
+    best = max(predictions, key=lambda found: (found.agreement is True, found.probs[positive]))
     example = next(row for row in folder.rows("test") if row.id == best.id)
     return Shown(run, result, example, best)

@@ -17,12 +17,11 @@ from clsgen.data.split import Split, check_disjoint
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import Bundle, merged, read_record, save_bundle
-from clsgen.model.losses import balanced_weights, normalise_weights
 from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_rule
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.monitor import monitor
 from clsgen.pipeline.prepare import Prepared, prepare, summary
-from clsgen.training.objective import objective_of, training_arguments
+from clsgen.training.objective import check_trackers, objective_of, training_arguments
 from clsgen.training.trainer import DualTrainer, early_stopping
 from clsgen.types import Example
 
@@ -61,6 +60,7 @@ def train_run(
         notify("This run is complete: there is nothing to resume.")
         return folder.path
     prepared = prepare(config)
+    check_trackers(config.train.report_to)
     spec, split = prepared.spec, prepared.split
     make_folder(folder.path)
     if spec.is_restricted:
@@ -103,7 +103,7 @@ def fit(
         training_arguments(train, folder.checkpoints, has_validation=bool(prepared.validation.rows)),
         train_rows=prepared.train.rows,
         validation_rows=prepared.validation.rows,
-        objective=objective_of(train, class_weights(config, prepared)),
+        objective=objective_of(train, prepared.class_weights),
         pad_id=built.pad_id,
         on_evaluate=monitor(
             built.renderer,
@@ -114,8 +114,13 @@ def fit(
         callbacks=[*callbacks, *early_stopping(train.patience)],
     )
     checkpoint = last_whole_checkpoint(folder.checkpoints) if is_resumed else None
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    history: list[dict[str, Any]] = trainer.state.log_history
+    if checkpoint is not None and (state := finished_state(checkpoint)) is not None:
+        best = state["best_model_checkpoint"]
+        trainer.restore(checkpoint if best is None else folder.checkpoints / Path(best).name)
+    else:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        state = {"log_history": trainer.state.log_history}
+    history: list[dict[str, Any]] = state["log_history"]
     return history
 
 
@@ -154,16 +159,6 @@ def merged_and_compared(bundle: Bundle, rows: Sequence[Example]) -> Bundle:
     return whole
 
 
-def class_weights(config: RunConfig, prepared: Prepared) -> tuple[float, ...] | None:
-    """Normalised weights from the train rows; None where all are 1."""
-    wanted = config.train.class_weights
-    if wanted == "none":
-        return None
-    found = Counter(row.label for row in prepared.split.roles["train"])
-    counts = [found[label] for label in prepared.spec.labels]
-    return balanced_weights(counts) if wanted == "balanced" else normalise_weights(wanted, counts)
-
-
 def last_whole_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; None where there is none.
 
@@ -177,6 +172,13 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
             continue
         return checkpoint
     return None
+
+
+def finished_state(checkpoint: Path) -> dict[str, Any] | None:
+    """The trainer's state of a checkpoint after which no step is left (all done, or stopped early); else None."""
+    state = read_record(checkpoint / "trainer_state.json")
+    control = state["stateful_callbacks"]["TrainerControl"]["args"]
+    return state if control["should_training_stop"] or state["global_step"] >= state["max_steps"] else None
 
 
 def _check_claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> None:

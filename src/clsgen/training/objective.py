@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 
 from clsgen.config.training import TrainSettings
+from clsgen.errors import ConfigError
 from clsgen.model.backbone import is_fast_bfloat16
 
 
@@ -42,6 +45,21 @@ def objective_of(settings: TrainSettings, class_weights: tuple[float, ...] | Non
             settings.learning_rate if settings.head_learning_rate is None else settings.head_learning_rate
         ),
     )
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that the Trainer does not know or whose package is missing, before anything is trained.
+
+    Raises:
+        ConfigError: An unknown name, or one that is not installed.
+    """
+    try:
+        get_reporting_integration_callbacks(list(names))
+    except ValueError as error:
+        raise ConfigError(f"train.report_to must name trackers of transformers; got {list(names)!r}. {error}") from None
+    missing = sorted(set(names) - set(get_available_reporting_integrations()))
+    if missing:
+        raise ConfigError(f"train.report_to must name installed trackers; {missing} is not. Install it, or remove it.")
 
 
 def is_bfloat16(settings: TrainSettings) -> bool:
@@ -86,6 +104,7 @@ def training_arguments(settings: TrainSettings, output: Path, *, has_validation:
         greater_is_better=settings.monitor == "auroc",
         logging_steps=settings.log_steps,
         logging_nan_inf_filter=False,
+        restore_callback_states_from_checkpoint=True,  # the early-stopping counter goes on where it stood
         report_to=list(settings.report_to) or "none",
         remove_unused_columns=False,
         disable_tqdm=True,

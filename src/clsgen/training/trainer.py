@@ -70,6 +70,7 @@ class DualTrainer(Trainer):
         self._on_evaluate = on_evaluate
         self._pad_id = pad_id
         self._since_log: dict[str, float] = {}
+        self._logged_at: int | None = None
 
     # ---- loss ----
 
@@ -97,6 +98,8 @@ class DualTrainer(Trainer):
             **{name: tensor for name, tensor in inputs.items() if name not in ("labels_B", "target_N")},
             with_base=self._objective.kl_weight > 0,
         )
+        if self._logged_at is None:
+            self._logged_at = self.state.global_step  # not 0 in a resumed run
         rows, tokens = num_items_in_batch.tolist()
         terms = self._terms(output, inputs)
         loss = torch.zeros((), device=output.class_logits_BC.device)
@@ -135,10 +138,10 @@ class DualTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the terms of the loss, mean per step since the last log."""
         if "loss" in logs and self._since_log:
-            steps = max(1, self.state.global_step - getattr(self, "_last_logged_step", 0))
+            steps = max(1, self.state.global_step - (self._logged_at or 0))
             logs = {**logs, **{name: total / steps for name, total in self._since_log.items()}}
             self._since_log = {}
-            self._last_logged_step = self.state.global_step
+            self._logged_at = self.state.global_step
         super().log(logs, start_time)
 
     # ---- data order and optimizer ----
@@ -236,12 +239,17 @@ class DualTrainer(Trainer):
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self._restore(Path(resume_from_checkpoint))
+        self.restore(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        self._restore(Path(str(self.state.best_model_checkpoint)))
+        self.restore(Path(str(self.state.best_model_checkpoint)))
 
-    def _restore(self, folder: Path) -> None:
+    def restore(self, folder: Path) -> None:
+        """Put a checkpoint's weights into the model.
+
+        Raises:
+            ArtifactError: They are not whole, or are another model's.
+        """
         file = folder / WEIGHTS_FILE
         try:
             state = load_file(file, device=str(self.args.device))
