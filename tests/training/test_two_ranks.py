@@ -27,6 +27,9 @@ trainer = trainer_for(built, rows, folder / "c", callbacks=[watcher], batch_size
 trainer.train()
 if trainer.is_world_process_zero():
     torch.save(watcher.steps[0], folder / f"gradients-{sys.argv[4]}.pt")
+if torch.distributed.is_initialized():  # gloo's threads abort a process that leaves without saying so
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 """
 
 
