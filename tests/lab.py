@@ -298,16 +298,20 @@ def num_forwards(lab: Lab, config: RunConfig) -> int:
     return len(read)
 
 
+class FolderIsFree(Exception):
+    """Where a run that was not refused is stopped."""
+
+
 def refusal(lab: Lab, config: RunConfig) -> str:
     """How a run that is to go there ends, before it begins."""
 
     def stop(_: RunConfig) -> Prepared:
-        raise NotImplementedError("the folder is free")
+        raise FolderIsFree
 
     with lab.monkeypatch.context() as patch:
         patch.setattr(train_module, "prepare", stop)
         try:
             train_module.train_run(config)
-        except (ClsgenError, NotImplementedError) as error:
+        except (ClsgenError, FolderIsFree) as error:
             return type(error).__name__
     raise AssertionError("neither refused nor begun")
