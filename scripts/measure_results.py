@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def measure(arguments: argparse.Namespace) -> None:
     spec = Classifier.from_pretrained(folders[jobs[0]]).spec
     predictions = {
         method: [
-            [row for fold in folds for row in _predictions(method, folders[seed, fold], spec, seed=seed)]
+            _pooled([_predictions(method, folders[seed, fold], spec, seed=seed) for fold in folds])
             for seed in (arguments.seeds[:1] if method == "tfidf" else arguments.seeds)
         ]
         for method in METHODS
@@ -128,6 +129,13 @@ def _predictions(method: str, folder: Path, spec: TaskSpec, *, seed: int) -> lis
     return read_predictions(file)
 
 
+def _pooled(parts: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """The folds' rows together; each keeps its decision, but there is no one threshold any more."""
+    if len(parts) == 1:
+        return list(parts[0])
+    return [replace(row, threshold=None) for part in parts for row in part]
+
+
 def _train_texts(folders: Sequence[Path]) -> list[str]:
     rows = [row for folder in folders for row in RunFolder(folder).rows("train")]
     return [text for row in rows for text in (row.document, row.question, row.explanation or "")]
@@ -165,9 +173,11 @@ def table(result: dict[str, Any]) -> str:
     for method, differences in result["differences"].items():
         cells = [f"{d['difference']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in differences.values()]
         lines.append(f"| {METHODS[method]} | " + " | ".join(cells) + " |")
+    if result["split"] != "published":  # folds judge the probability alone
+        return "\n".join([*lines, ""])
     lines += [
         "",
-        "Explanations of clsgen, free mode, as in docs/reference/metrics.md:",
+        "Explanations of clsgen, free mode, as defined in docs/reference/metrics.md:",
         "",
         "| figure | value |",
         "|---|---|",
