@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -158,8 +159,8 @@ def table(result: dict[str, Any]) -> str:
         f"## {result['name']}, {result['split']} split",
         "",
         f"Test role: {result['num_rows']} rows in {result['num_groups']} groups; labels {', '.join(result['labels'])}; "
-        f"seeds {', '.join(map(str, result['seeds']))}.{leak} Training took "
-        f"{min(result['train_seconds'])} to {max(result['train_seconds'])} s a run on one core.",
+        f"seeds {', '.join(map(str, result['seeds']))}.{leak} A run trained for "
+        f"{statistics.median(result['train_seconds']):.0f} s (median) on one core of a busy machine.",
         "",
         f"`{result['command']}`",
         "",
