@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # Models this small gain nothing from a second thread, and lose much on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: venv quickstart check test docs-config
+.PHONY: venv quickstart check test bench docs-config
 
 venv: $(STAMP)
 
@@ -30,6 +30,13 @@ check: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -n 2
 	$(BIN)/pytest -n 2 -m slow || test $$? -eq 5
+
+# Outside CI: some 80 minutes on two cores. What it measures is committed as docs/results.
+bench: $(STAMP)
+	$(BIN)/python scripts/measure_results.py run examples/clinifact.yaml --name clinifact-binary
+	$(BIN)/python scripts/measure_results.py run examples/evidence_inference.yaml --name evidence_inference
+	$(BIN)/python scripts/measure_results.py run examples/clinifact.yaml --name clinifact-binary --folds 5
+	$(BIN)/python scripts/measure_results.py page
 
 docs-config: $(STAMP)
 	$(BIN)/python scripts/build_docs.py
