@@ -1,12 +1,13 @@
-"""Measure an example against the baselines on the same rows, and write docs/results.md.
+"""Measure an example against scratch training and the baselines on the same rows, and write docs/results.md.
 
-    python scripts/measure_results.py run examples/clinifact.yaml --name clinifact --seeds 0 1 2
-    python scripts/measure_results.py run examples/clinifact.yaml --name clinifact --seeds 0 1 2 --folds 5
+    python scripts/measure_results.py run examples/esnli.yaml --name esnli
+    python scripts/measure_results.py run examples/clinifact.yaml --name clinifact-binary --folds 5 --methods lora full
     python scripts/measure_results.py page
 
-Each run is `clsgen train` and `clsgen eval` in a process of its own, kept in runs/results; a measurement that was
-broken off goes on where it stopped. Folds are pooled: every row is predicted once a seed, by the model that did not
-see its group. The figures go to docs/results/NAME-SPLIT.json, the page is made of those files.
+A method is the example (its backbone, LoRA), the same with full tuning, or the same rows with `init: scratch`. Each
+run is `clsgen train` and `clsgen eval` in a process of its own, kept in runs/results; a measurement that was broken off
+goes on where it stopped. Folds are pooled: every row is predicted once a seed, by the model that did not see its group.
+The figures go to docs/results/NAME-SPLIT.json, the page is made of those files.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clsgen.artifacts import write_json_atomic, write_text_atomic
 from clsgen.data.predictions import read_predictions, to_record
@@ -34,9 +35,36 @@ from clsgen.types import ROLES, Prediction, TaskSpec
 
 RUNS = Path("runs/results")
 RESULTS = Path("docs/results")
-METHODS = {"clsgen": "clsgen, from scratch", "tfidf": "TF-IDF + logistic regression", "cnn": "Kim CNN"}
+OVERRIDES: dict[str, list[str]] = {
+    "lora": [],
+    "full": ["model.tuning=full", "train.learning_rate=3e-4"],
+    "scratch": [
+        "model.backbone=null",
+        "model.init=scratch",
+        "model.tuning=full",
+        "model.scratch={vocabulary: 4096, width: 128, num_layers: 2, num_heads: 4}",
+        "train.learning_rate=1e-3",
+    ],
+}
+BASELINES = ("tfidf", "cnn")
+NAMES = {
+    "lora": "embedded, LoRA",
+    "full": "embedded, full",
+    "scratch": "from scratch",
+    "tfidf": "TF-IDF + LR",
+    "cnn": "Kim CNN",
+}
 FIGURES = ("auroc", "auprc", "brier", "log_loss", "ece", "f1", "accuracy")
+COMPARED = ("auroc", "auprc", "brier", "log_loss", "accuracy")
 TEXT_FIGURES = ("auroc_alignment", "rli", "r_lkappa", "readability", "unparsed_rate", "ended_share", "quote_share")
+
+
+class Job(NamedTuple):
+    """One run: method, seed, fold (None: the published split)."""
+
+    method: str
+    seed: int
+    fold: int | None
 
 
 def main() -> None:
@@ -46,8 +74,10 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("config", type=Path)
     run.add_argument("--name", required=True)
+    run.add_argument("--methods", nargs="+", choices=OVERRIDES, default=list(OVERRIDES))
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     run.add_argument("--folds", type=int, default=None)
+    run.add_argument("--set", nargs="+", default=[], dest="changes", help="Settings changed for every method.")
     run.add_argument("--workers", type=int, default=2, help="Runs at a time, one core each.")
     commands.add_parser("page")
     arguments = parser.parse_args()
@@ -58,40 +88,40 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Train and judge every seed and fold, then the baselines on the same rows."""
+    """Train and judge every method, seed and fold, then the baselines on the same rows."""
     split = "published" if arguments.folds is None else f"grouped-{arguments.folds}-fold"
     folds: list[int | None] = [None] if arguments.folds is None else list(range(arguments.folds))
-    jobs = [(seed, fold) for seed in arguments.seeds for fold in folds]
     runs = RUNS / arguments.name / split
-    folders = {job: runs / f"seed{job[0]}-fold{job[1]}" for job in jobs}
+    jobs = [Job(method, seed, fold) for seed in arguments.seeds for fold in folds for method in arguments.methods]
     with ThreadPoolExecutor(arguments.workers) as pool:
-        list(pool.map(lambda job: _one(arguments, job, folders[job]), jobs))
-    spec = Classifier.from_pretrained(folders[jobs[0]]).spec
-    predictions = {
-        method: [
-            _pooled([_predictions(method, folders[seed, fold], spec, seed=seed) for fold in folds])
-            for seed in (arguments.seeds[:1] if method == "tfidf" else arguments.seeds)
-        ]
-        for method in METHODS
-    }
-    settings = RunFolder(folders[jobs[0]]).config().evaluate
-    known = vocabulary_of(_train_texts([folders[arguments.seeds[0], fold] for fold in folds]))
+        list(pool.map(lambda job: _one(arguments, job, folder_of(runs, job)), jobs))
+    first = folder_of(runs, jobs[0])
+    spec, settings = Classifier.from_pretrained(first).spec, RunFolder(first).config().evaluate
+    found = {method: _all(method, arguments, folds, runs, spec) for method in (*arguments.methods, *BASELINES)}
+    known = vocabulary_of(
+        _train_texts([folder_of(runs, jobs[0]._replace(seed=arguments.seeds[0], fold=fold)) for fold in folds])
+    )
     result: dict[str, Any] = {
         "name": arguments.name,
         "split": split,
         "seeds": arguments.seeds,
-        "num_rows": len(predictions["clsgen"][0]),
-        "num_groups": len({row.group for row in predictions["clsgen"][0]}),
+        "num_rows": len(found["tfidf"][0]),
+        "num_groups": len({row.group for row in found["tfidf"][0]}),
         "labels": list(spec.labels),
-        "train_seconds": [json.loads(file.read_text()) for file in sorted(runs.rglob("seconds.json"))],
-        "shared_with_test": json.loads(RunFolder(folders[jobs[0]]).manifest.read_text())["shared_with_test"],
+        "train_seconds": {
+            method: [json.loads(file.read_text()) for file in sorted((runs / method).rglob("seconds.json"))]
+            for method in arguments.methods
+        },
+        "shared_with_test": json.loads(RunFolder(first).manifest.read_text())["shared_with_test"],
         "command": " ".join(["python scripts/measure_results.py run", *sys.argv[2:]]),
         "methods": {
-            method: summarise(found, spec, settings=settings, vocabulary=known) for method, found in predictions.items()
+            method: summarise(rows, spec, settings=settings, vocabulary=known) for method, rows in found.items()
         },
         "differences": {
-            method: compare(predictions["clsgen"], predictions[method], spec, settings=settings, names=FIGURES[:4])
-            for method in ("tfidf", "cnn")
+            f"{ours} - {theirs}": compare(found[ours], found[theirs], spec, settings=settings, names=COMPARED)
+            for ours in arguments.methods
+            for theirs in ("scratch", *BASELINES)
+            if theirs in found and ours != theirs
         },
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -99,28 +129,59 @@ def measure(arguments: argparse.Namespace) -> None:
     print(table(result))
 
 
-def _one(arguments: argparse.Namespace, job: tuple[int, int | None], folder: Path) -> None:
+def folder_of(runs: Path, job: Job) -> Path:
+    """Run directory of a job."""
+    return runs / job.method / (f"seed{job.seed}" if job.fold is None else f"seed{job.seed}-fold{job.fold}")
+
+
+def _one(arguments: argparse.Namespace, job: Job, folder: Path) -> None:
     """One `clsgen train` and `clsgen eval`, unless they are done."""
-    seed, fold = job
     if (folder / "metrics.json").exists():
         return
-    overrides = [f"output={folder}", f"train.seed={seed}"]
-    if fold is not None:
-        overrides += [f"data.split.num_folds={arguments.folds}", f"data.split.fold={fold}", "data.allow_leaks=false"]
-        overrides += ["predict.explain=none", "train.num_monitor_explanations=0"]  # folds judge the probability
+    overrides = [*OVERRIDES[job.method], *arguments.changes, f"output={folder}", f"train.seed={job.seed}"]
+    if job.fold is not None:
+        overrides += [
+            f"data.split.num_folds={arguments.folds}",
+            f"data.split.fold={job.fold}",
+            "data.allow_leaks=false",
+            "predict.explain=none",  # folds judge the probability
+            "train.num_monitor_explanations=0",
+        ]
     started = time.monotonic()
     resume = ["--resume"] if (folder / "config.yaml").exists() else []
     clsgen = [sys.executable, "-m", "clsgen"]
-    subprocess.run([*clsgen, "train", str(arguments.config), *overrides, *resume], check=True)
-    if not resume:
-        write_json_atomic(folder / "seconds.json", round(time.monotonic() - started))
-    subprocess.run([*clsgen, "eval", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    log = runs_log(folder)
+    with log.open("a") as handle:
+        subprocess.run(
+            [*clsgen, "train", str(arguments.config), *overrides, *resume], check=True, stdout=handle, stderr=handle
+        )
+        if not resume:
+            write_json_atomic(folder / "seconds.json", round(time.monotonic() - started))
+        subprocess.run([*clsgen, "eval", str(folder)], check=True, stdout=handle, stderr=handle)
+    print(f"{folder}: {round(time.monotonic() - started)} s", flush=True)
 
 
-def _predictions(method: str, folder: Path, spec: TaskSpec, *, seed: int) -> list[Prediction]:
-    """Test predictions of a method on a run's rows; a baseline's are kept beside the run's own."""
-    if method == "clsgen":
-        return read_predictions(folder / "predictions.jsonl")
+def runs_log(folder: Path) -> Path:
+    """Where a run's output goes: beside its directory, which `clsgen train` wants to make itself."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder.parent / f"{folder.name}.log"
+
+
+def _all(
+    method: str, arguments: argparse.Namespace, folds: Sequence[int | None], runs: Path, spec: TaskSpec
+) -> list[list[Prediction]]:
+    """Test predictions of a method, a list a seed, folds pooled. TF-IDF has no seed."""
+    seeds = arguments.seeds[:1] if method == "tfidf" else arguments.seeds
+    return [_pooled([_predictions(method, arguments, seed, fold, runs, spec) for fold in folds]) for seed in seeds]
+
+
+def _predictions(
+    method: str, arguments: argparse.Namespace, seed: int, fold: int | None, runs: Path, spec: TaskSpec
+) -> list[Prediction]:
+    """Predictions of one run; a baseline's are kept beside those of the first method."""
+    if method in arguments.methods:
+        return read_predictions(folder_of(runs, Job(method, seed, fold)) / "predictions.jsonl")
+    folder = folder_of(runs, Job(arguments.methods[0], seed, fold))
     file = folder / f"{method}.jsonl"
     if not file.exists():
         run = RunFolder(folder)
@@ -152,39 +213,43 @@ def page() -> str:
 def table(result: dict[str, Any]) -> str:
     """One measurement as Markdown."""
     methods = result["methods"]
-    names = [name for name in FIGURES if methods["clsgen"].get(name, {}).get("value") is not None]
+    first = next(iter(methods))
+    names = [name for name in FIGURES if methods[first].get(name, {}).get("value") is not None]
     shared = result["shared_with_test"].get("train")
     leak = f" {shared} test rows share a group or document with train." if shared else ""
+    seconds = ", ".join(f"{NAMES[m]} {statistics.median(found):.0f} s" for m, found in result["train_seconds"].items())
     lines = [
         f"## {result['name']}, {result['split']} split",
         "",
         f"Test role: {result['num_rows']} rows in {result['num_groups']} groups; labels {', '.join(result['labels'])}; "
-        f"seeds {', '.join(map(str, result['seeds']))}.{leak} A run trained for "
-        f"{statistics.median(result['train_seconds']):.0f} s (median) on one core of a busy machine.",
+        f"seeds {', '.join(map(str, result['seeds']))}.{leak} Median time of a run on one core: {seconds}.",
         "",
         f"`{result['command']}`",
         "",
-        "| | " + " | ".join(METHODS[method] for method in methods) + " |",
-        "|---" * (len(methods) + 1) + "|",
+        *_header(["", *(NAMES[method] for method in methods)]),
     ]
     for name in [*names, "ece_reference"]:
         lines.append(f"| {name} | " + " | ".join(_cell(methods[m][name], name != "ece") for m in methods) + " |")
-    lines += ["", "clsgen less the baseline, paired on the same rows (95% interval):", ""]
-    lines += ["| | " + " | ".join(FIGURES[:4]) + " |", "|---" * 5 + "|"]
-    for method, differences in result["differences"].items():
+    lines += ["", "Paired differences on the same rows (95% interval):", "", *_header(["", *COMPARED])]
+    for pair, differences in result["differences"].items():
+        ours, _, theirs = pair.partition(" - ")
         cells = [f"{d['difference']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in differences.values()]
-        lines.append(f"| {METHODS[method]} | " + " | ".join(cells) + " |")
+        lines.append(f"| {NAMES[ours]} less {NAMES[theirs]} | " + " | ".join(cells) + " |")
     if result["split"] != "published":  # folds judge the probability alone
         return "\n".join([*lines, ""])
+    ours = [method for method in methods if method not in BASELINES]
+    lines += ["", "Explanations, free mode, as defined in docs/reference/metrics.md:", ""]
+    lines += _header(["", *(NAMES[method] for method in ours)])
     lines += [
-        "",
-        "Explanations of clsgen, free mode, as defined in docs/reference/metrics.md:",
-        "",
-        "| figure | value |",
-        "|---|---|",
+        f"| {name} | " + " | ".join(_cell(methods[method][name]) for method in ours) + " |"
+        for name in TEXT_FIGURES
+        if name in methods[ours[0]]
     ]
-    lines += [f"| {name} | {_cell(methods['clsgen'][name])} |" for name in TEXT_FIGURES if name in methods["clsgen"]]
     return "\n".join([*lines, ""])
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |", "|---" * len(cells) + "|"]
 
 
 def _cell(entry: dict[str, Any], with_interval: bool = True) -> str:

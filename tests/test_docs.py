@@ -28,6 +28,7 @@ _LINK = re.compile(r"\]\(([^)#\s]+)?(?:#[^)]*)?\)")
 # The run of the pages, made small: own-data.md's configuration with these settings changed.
 _TINY = [
     "data.train=notes.csv",
+    "model={init: scratch, tuning: full, backbone: null, max_explanation_tokens: 64}",
     "model.max_length_tokens=200",
     "model.scratch={vocabulary: 420, width: 32, num_layers: 1, num_heads: 2}",
     "train.max_steps=10",

@@ -34,7 +34,9 @@ class ModelSettings(Section):
     """The backbone and how it is tuned."""
 
     backbone: str | None = Field(
-        None, description="Hub id or path of a causal language model; null with init: scratch."
+        None,
+        description="embedded (the small model that comes with the package), hub id or path of a causal language "
+        "model; null with init: scratch.",
     )
     revision: str | None = Field(None, description="Hub revision of the backbone; null: the default branch.")
     init: Literal["pretrained", "scratch"] = Field(

@@ -46,7 +46,7 @@ class RunConfig(Section):
         if model.init == "scratch" and model.backbone is not None:
             problems.append("model.backbone must be null with model.init: scratch. Remove one of the two.")
         if model.init == "pretrained" and model.backbone is None:
-            problems.append("model.backbone must name a hub id or a path, or set model.init: scratch.")
+            problems.append("model.backbone must be embedded, a hub id or a path; or set model.init: scratch.")
         if model.init == "scratch" and model.tuning != "full":
             problems.append(f"model.tuning must be full with model.init: scratch; got {model.tuning!r}.")
         if model.scratch.width % model.scratch.num_heads:

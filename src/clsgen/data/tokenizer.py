@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from clsgen.errors import ModelError, TemplateError
 
-PAD, END, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
+PAD, END = "<|pad|>", "<|end|>"
+ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
 NUM_RESERVED = 32
 """Reserved ids of a scratch tokenizer: room for class rows in an exported output embedding."""
 
@@ -47,7 +48,7 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> PreTrainedToken
     Returns:
         A tokenizer with a chat template without a clock, and a pad token that is not the end token.
     """
-    special = [PAD, END, USER, ASSISTANT, *(f"<|reserved_{index}|>" for index in range(NUM_RESERVED))]
+    special = [PAD, END, *ROLE_TOKENS, *(f"<|reserved_{index}|>" for index in range(NUM_RESERVED))]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from clsgen.errors import ArtifactError, HardwareError, ModelError
+from clsgen.model.embedded import located
 
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -45,7 +46,7 @@ def preflight(name: str, revision: str | None = None) -> Path:
     """Find the backbone's config before anything heavy: a few kilobytes, or an error that says what to do.
 
     Args:
-        name: Path of a directory, or hub id.
+        name: "embedded", path of a directory, or hub id.
         revision: Hub revision; None: the default branch.
 
     Returns:
@@ -54,8 +55,8 @@ def preflight(name: str, revision: str | None = None) -> Path:
     Raises:
         ModelError: Missing, gated, misnamed, or not in the cache while offline.
     """
-    if Path(name).is_dir():
-        return _check_directory(Path(name))
+    if Path(located(name)).is_dir():
+        return _check_directory(Path(located(name)))
     try:
         return Path(hf_hub_download(name, "config.json", revision=revision)).parent
     except GatedRepoError:
@@ -105,7 +106,7 @@ def weights_hash(folder: Path) -> str:
 def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
     """The backbone's tokenizer (fast)."""
     try:
-        return AutoTokenizer.from_pretrained(name, revision=revision)
+        return AutoTokenizer.from_pretrained(located(name), revision=revision)
     except (OSError, ValueError) as error:
         raise ModelError(f"model.backbone: the tokenizer of {name!r} can't be loaded: {error}") from error
 
@@ -116,7 +117,7 @@ def load_backbone(
     """Load a causal language model with an explicit dtype, and check that we read it as its own forward does.
 
     Args:
-        name: Path or hub id.
+        name: "embedded", path or hub id.
         revision: Hub revision.
         dtype: "float32" or "bfloat16".
         is_quantized: 4-bit NF4 weights (qlora); CUDA only.
@@ -132,7 +133,7 @@ def load_backbone(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(name, **arguments)
+        model, info = AutoModelForCausalLM.from_pretrained(located(name), **arguments)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"model.backbone: {name!r} can't be loaded as a causal language model: {error}") from error
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])

@@ -14,7 +14,7 @@ def model_card(spec: TaskSpec, calibrator: Calibrator, rule: DecisionRule, *, ba
         spec: The task.
         calibrator: Its calibrator.
         rule: Its decision rule.
-        base_name: Hub id or folder name of the base, or "scratch".
+        base_name: Hub id or folder name of the base, "embedded", or "scratch".
         tuning: full, lora, qlora or head_only.
     """
     threshold = (

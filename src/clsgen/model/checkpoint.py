@@ -35,6 +35,7 @@ from clsgen.model.calibrator import Calibrator
 from clsgen.model.card import model_card
 from clsgen.model.decision import DecisionRule
 from clsgen.model.dual import DualModel
+from clsgen.model.embedded import EMBEDDED
 from clsgen.model.head import ClassHead
 from clsgen.types import TaskSpec
 
@@ -48,7 +49,7 @@ class BaseRecord:
     """Where the base weights are, without a path of this machine.
 
     Attributes:
-        name: Hub id, folder name, or "scratch".
+        name: Hub id, folder name, "embedded", or "scratch".
         revision: Hub revision; None: default branch, or not from the hub.
         weights_sha256: Hash of the base's weight files; None where the model directory holds the weights itself.
         relative_path: From the model directory to a local base; None for the hub and for whole models.
@@ -173,7 +174,7 @@ def merged(bundle: Bundle) -> Bundle:
 
 def base_record(name: str, revision: str | None, *, is_whole: bool, folder: Path) -> BaseRecord:
     """Describe the base of a model that will stand in `folder`."""
-    is_local = Path(name).is_dir()
+    is_local = name != EMBEDDED and Path(name).is_dir()
     short = Path(name).resolve().name if is_local else name
     if is_whole:
         return BaseRecord(short, revision)

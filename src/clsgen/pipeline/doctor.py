@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from clsgen.config.model import ModelSettings
+from clsgen.model.embedded import EMBEDDED, located
 from clsgen.pipeline.machine import device_name, has_gpu, installed_versions, memory_bytes, num_cores
 
 _CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -189,7 +190,9 @@ def check_backbone(model: ModelSettings) -> Check:
     """Whether the backbone is on this machine: a whole directory, or in the hub cache."""
     if model.backbone is None:
         return Check("backbone", "ok", "built from scratch, nothing to fetch")
-    folder = Path(model.backbone)
+    folder = Path(located(model.backbone))
+    if model.backbone == EMBEDDED and _check_folder(folder).status == "ok":
+        return Check("backbone", "ok", "the embedded base model, nothing to fetch")
     if folder.is_dir():
         return _check_folder(folder)
     if folder.is_absolute() or model.backbone.startswith((".", "~")) or model.backbone.count("/") > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from clsgen.config.run import RunConfig
 from clsgen.data.split import Split, check_disjoint
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference.predictor import Classifier
+from clsgen.model.attention import blocked_attention
 from clsgen.model.checkpoint import Bundle, merged, read_record, save_bundle
 from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_rule
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.monitor import monitor
 from clsgen.pipeline.prepare import Prepared, prepare, summary
-from clsgen.training.objective import check_trackers, objective_of, training_arguments
+from clsgen.training.objective import check_trackers, is_bfloat16, objective_of, training_arguments
 from clsgen.training.trainer import DualTrainer, early_stopping
 from clsgen.types import Example
 
@@ -118,7 +120,8 @@ def fit(
         best = state["best_model_checkpoint"]
         trainer.restore(checkpoint if best is None else folder.checkpoints / Path(best).name)
     else:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with blocked_attention(built.model.language_model) if is_bfloat16(train) else nullcontext():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         state = {"log_history": trainer.state.log_history}
     history: list[dict[str, Any]] = state["log_history"]
     return history

@@ -1,0 +1,267 @@
+"""Make the embedded base model: tokenizer, stages of training, asset.
+
+python scripts/build_base.py tokenizer
+python scripts/build_base.py pretrain pretrain-1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from base import asset, joint, kernels
+from base.corpus import Tokens, encode, read_corpus, read_lines
+from base.instruct import conclusions, items
+from base.optimizer import Masters
+from base.packing import rows, stream
+from base.stage import Schedule, Stage, bits_per_byte, run_packed
+from clsgen.data.tokenizer import END, PAD, train_tokenizer
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(os.environ.get("CLSGEN_SHARED", ROOT.parent / "shared")) / "data"
+ASSET = ROOT / "src" / "clsgen" / "assets" / "embedded"
+WORK = ROOT / "runs" / "base"
+
+
+def settings() -> dict[str, Any]:
+    """scripts/base.yaml."""
+    return dict(yaml.safe_load((ROOT / "scripts" / "base.yaml").read_text()))
+
+
+def make_tokenizer() -> None:
+    """Read the corpus, train the tokenizer on it, and keep the corpus as token ids."""
+    corpus = read_corpus(DATA)
+    for source, texts in corpus.documents.items():
+        print(f"{source}: {len(texts)} documents kept; left out: {corpus.dropped[source] or 'none'}")
+    tokenizer = train_tokenizer(
+        (text for texts in corpus.documents.values() for text in texts), **settings()["tokenizer"]
+    )
+    WORK.mkdir(parents=True, exist_ok=True)
+    tokenizer.model_max_length = settings()["model"]["context"]
+    tokenizer.save_pretrained(WORK / "tokenizer")
+    for source, texts in corpus.documents.items():
+        tokens = encode(tokenizer, texts)
+        np.savez(WORK / f"{source}.npz", ids=tokens.ids, bounds=tokens.bounds)
+        size = sum(len(text.encode()) for text in texts) / len(tokens.ids)
+        print(f"{source}: {len(tokens.ids)} tokens, {size:.3f} bytes each")
+    counts = {source: len(texts) for source, texts in corpus.documents.items()}
+    (WORK / "corpus.json").write_text(json.dumps({"documents": counts, "dropped": corpus.dropped}, indent=1))
+
+
+def make_model(tokenizer: Any, shape: dict[str, Any]) -> Any:
+    """A Llama with random weights, in bfloat16."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape["width"],
+        intermediate_size=shape["mlp"],
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+        num_key_value_heads=shape["key_heads"],
+        max_position_embeddings=shape["context"],
+        rope_parameters={"rope_type": "default", "rope_theta": shape["rope_theta"]},
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+    )
+    torch.manual_seed(shape["seed"])
+    model = LlamaForCausalLM(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            torch.nn.init.zeros_(parameter)
+    return model.to(torch.bfloat16)
+
+
+def pretrain(name: str, *, folder_name: str, minutes: float, changes: list[str]) -> None:
+    """Run one stage of plain language modelling, or a trial of it: other settings, another folder."""
+    plan = settings()
+    stage_settings = plan["stages"][name]
+    for change in changes:
+        key, _, value = change.partition("=")
+        part, _, field = key.partition(".")
+        (plan if part == "model" else stage_settings)[part][field] = yaml.safe_load(value)
+    tokenizer, model, stage, folder = start_stage(folder_name, stage_settings, plan["model"])
+    stage.record(changes=changes)
+    end_id = tokenizer.convert_tokens_to_ids(END)
+    sources = token_sources(stage_settings)
+
+    def make_rows(length: int, num_rows: int, step: int) -> Any:
+        documents = stream(sources, stage_settings["weights"], end_id=end_id, seed=stage_settings["seed"] + step)
+        return rows(documents, length=length, num_rows=num_rows)
+
+    run_packed(
+        stage,
+        make_rows,
+        end_id=end_id,
+        validation=validation_documents(tokenizer),
+        save=lambda: save(model, tokenizer, folder),
+        limit_seconds=minutes * 60,
+    )
+
+
+def start_stage(name: str, stage_settings: dict[str, Any], shape: dict[str, Any]) -> tuple[Any, Any, Stage, Path]:
+    """Tokenizer, model, trainer and folder of a stage; the model is new, an earlier stage's, or the shipped one."""
+    start = stage_settings["init"]
+    source = ASSET if start == "asset" else WORK / (start or "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = (
+        make_model(tokenizer, shape)
+        if start is None
+        else LlamaForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    )
+    model.set_attn_implementation(kernels.ATTENTION)
+    model.train()
+    folder = WORK / name
+    folder.mkdir(parents=True, exist_ok=True)
+    masters = Masters(model, **stage_settings["optimizer"])
+    stage = Stage(model, masters, Schedule(**stage_settings["schedule"]), folder / "log.jsonl")
+    stage.record(stage=name, parameters=sum(p.numel() for p in model.parameters()), at=time.ctime())
+    return tokenizer, model, stage, folder
+
+
+def token_sources(stage_settings: dict[str, Any]) -> dict[str, Tokens]:
+    """The tokenized corpora that a stage reads."""
+    return {source: Tokens(**np.load(WORK / f"{source}.npz")) for source in stage_settings["weights"]}
+
+
+def validation_documents(tokenizer: Any) -> list[tuple[list[int], int]]:
+    """(ids, UTF-8 bytes) of the documents that bits per byte are measured on."""
+    texts = read_lines(DATA / "corpus" / "lm_validation.txt.gz")
+    return [(tokenizer(text, add_special_tokens=False)["input_ids"], len(text.encode())) for text in texts]
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Weights and tokenizer of a stage."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def instruct(name: str, *, minutes: float) -> None:
+    """Run the last phase: rows with decisions and reasons beside replayed text."""
+    stage_settings = settings()["stages"][name]
+    bins, generator = stage_settings["bins"], np.random.default_rng(stage_settings["seed"])
+    tokenizer, model, stage, folder = start_stage(name, stage_settings, settings()["model"])
+    end_id, pad_id = tokenizer.convert_tokens_to_ids(END), tokenizer.convert_tokens_to_ids(PAD)
+    sources = items(DATA)
+    sources["conclusions"] = conclusions(read_corpus(DATA).documents["rct_abstracts"])
+    labels = sorted({label for rows_of in sources.values() for item in rows_of for label in item.spec.labels})
+    train, watch = joint.watched_apart(sources, every=stage_settings["watch_every"])
+    renderer = joint.Rows(tokenizer, labels, bins["length"])
+    watched = {source: [renderer.row(item, generator) for item in rows_of] for source, rows_of in watch.items()}
+    head = joint.Head(model.config.hidden_size, len(labels))
+    drawn = joint.epochs(train, stage_settings["items"], generator)
+    binned = joint.batches(drawn, renderer, generator, num_bins=bins["a_step"], length=bins["length"])
+    texts = stream(token_sources(stage_settings), stage_settings["weights"], end_id=end_id, seed=stage_settings["seed"])
+    replayed = rows(texts, length=bins["replayed_length"], num_rows=bins["replayed_rows"])
+    validation = validation_documents(tokenizer)
+    start = last = time.monotonic()
+    num_steps = stage.schedule.num_tokens // stage.schedule.batch_tokens
+    losses = []
+    for step in range(num_steps):
+        factor = stage.schedule.factor(step)
+        found = next(binned)
+        share = (1 - bins["replay_share"]) * bins["micro"] / len(found)
+        for first in range(0, len(found), bins["micro"]):
+            part = joint.batch(
+                found[first : first + bins["micro"]],
+                length=bins["length"],
+                prompt_weight=stage_settings["prompt_weight"],
+                pad_id=pad_id,
+            )
+            losses.append(joint.backward(stage, head, part, share=share))
+            stage.num_tokens += part.inputs.numel()
+        stage.packed_backward(next(replayed), end_id=end_id, share=bins["replay_share"])
+        head.step(factor)
+        stage.masters.step(factor)
+        now = time.monotonic()
+        if step % 50 == 49:
+            text, decision = np.mean(losses[-100:], axis=0)
+            stage.record(
+                step=step + 1,
+                text=round(float(text), 4),
+                decision=round(float(decision), 4),
+                tokens_a_second=round(stage.num_tokens / (now - start)),
+            )
+        if now - last > 480 or step == num_steps - 1:
+            save(model, tokenizer, folder)
+            right = joint.accuracies(stage, head, watched, length=bins["length"], pad_id=pad_id)
+            figure = bits_per_byte(model, validation[:60], end_id=end_id)
+            stage.record(step=step + 1, accuracy=right, bits_per_byte_of_60=round(figure, 4))
+            last = now
+        if now - start > minutes * 60:
+            break
+    save(model, tokenizer, folder)
+    stage.record(bits_per_byte=round(bits_per_byte(model, validation, end_id=end_id), 4), is_last=True)
+
+
+def ship(name: str) -> None:
+    """Write the asset from a stage, with the figures of the logs of all stages that led to it."""
+    plan = settings()
+    chain = [name]
+    while (before := plan["stages"][chain[0]]["init"]) is not None:
+        chain.insert(0, before)
+    logs = [[json.loads(line) for line in (WORK / stage / "log.jsonl").read_text().splitlines()] for stage in chain]
+    corpus = json.loads((WORK / "corpus.json").read_text())
+    licences = plan["licences"]
+    kept = [f"| {source} | {count:,} | {licences[source]} |" for source, count in corpus["documents"].items()]
+    verbs = {stage: "instruct" if "items" in plan["stages"][stage] else "pretrain" for stage in chain}
+    card = {
+        "sources": "\n".join(kept),
+        "dropped": f"{sum(sum(found.values()) for found in corpus['dropped'].values()):,}",
+        "tokens": f"{sum(max(line['tokens'] for line in log) for log in logs) / 1e6:.1f} million",
+        "commands": "\n".join(
+            [
+                "python scripts/build_base.py tokenizer",
+                *(f"python scripts/build_base.py {verbs[stage]} {stage}" for stage in chain),
+                f"python scripts/build_base.py ship {name}",
+            ]
+        ),
+    }
+    figure = next(line["bits_per_byte"] for line in reversed(logs[-1]) if "bits_per_byte" in line)
+    asset.export(WORK / name, ASSET, end_token=END, facts={"bits_per_byte": figure, "card": card})
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("tokenizer")
+    part = commands.add_parser("pretrain")
+    part.add_argument("stage")
+    part.add_argument("--minutes", type=float, default=150)
+    part.add_argument(
+        "--set", nargs="*", default=[], dest="changes", help="Settings of a trial: optimizer.is_muon=false"
+    )
+    part.add_argument("--as", default=None, dest="folder", help="Folder of a trial; default: the stage's name.")
+    part = commands.add_parser("instruct")
+    part.add_argument("stage")
+    part.add_argument("--minutes", type=float, default=150)
+    part = commands.add_parser("ship")
+    part.add_argument("stage")
+    arguments = parser.parse_args()
+    if arguments.command == "tokenizer":
+        make_tokenizer()
+    elif arguments.command == "ship":
+        ship(arguments.stage)
+    elif arguments.command == "instruct":
+        instruct(arguments.stage, minutes=arguments.minutes)
+    else:
+        pretrain(
+            arguments.stage,
+            folder_name=arguments.folder or arguments.stage,
+            minutes=arguments.minutes,
+            changes=arguments.changes,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Where the base model is that comes with the package. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EMBEDDED = "embedded"
+"""What configurations call it. It has no slash, so it is no hub id; a directory of that name is `./embedded`."""
+
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
+
+
+def located(name: str) -> str:
+    """Where a backbone's name leads: the package's own folder for "embedded", else the name as it is.
+
+    >>> located("gpt2")
+    'gpt2'
+    """
+    return str(EMBEDDED_FOLDER) if name == EMBEDDED else name

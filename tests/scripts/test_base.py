@@ -1,0 +1,151 @@
+"""The pieces that train the embedded base model, each against an independent computation."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+from base import joint, kernels
+from base.corpus import HeldOut, Tokens
+from base.optimizer import Masters
+from base.packing import rows, stream
+from base.stage import Schedule, bits_per_byte
+
+END = 1
+
+
+def tiny(attention: str) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        attn_implementation=attention,
+    )
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config).eval()
+
+
+def test_blocked_attention_reads_each_document_as_if_it_were_alone():
+    ids = torch.randint(0, 50, (1, 300))
+    parts = [(0, 120), (120, 290), (290, 300)]  # the second crosses a block of queries
+    document = torch.cat([torch.full((1, end - start), number) for number, (start, end) in enumerate(parts)], dim=1)
+    blocked = tiny(kernels.ATTENTION).model(input_ids=ids, document_BL=document).last_hidden_state
+    stock = tiny("eager")
+    for start, end in parts:
+        alone = stock.model(input_ids=ids[:, start:end]).last_hidden_state
+        assert torch.allclose(blocked[:, start:end], alone, atol=1e-5)
+
+
+def test_token_loss_and_its_gradients_are_those_of_cross_entropy():
+    torch.manual_seed(1)
+    hidden = torch.randn(700, 16).bfloat16().requires_grad_()
+    output = torch.randn(40, 16).bfloat16().requires_grad_()
+    targets, weights = torch.randint(0, 40, (700,)), torch.rand(700) / 700
+    kernels.TokenLoss.apply(hidden, output, targets, weights, kernels.loss_block).backward()
+    plain_hidden, plain_output = (part.detach().double().requires_grad_() for part in (hidden, output))
+    losses = torch.nn.functional.cross_entropy(plain_hidden @ plain_output.t(), targets, reduction="none")
+    (losses * weights).sum().backward()
+    for found, wanted in ((hidden.grad, plain_hidden.grad), (output.grad, plain_output.grad)):
+        assert (found.double() - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_muon_updates_are_nearly_orthogonal():
+    for shape in ((3, 16, 40), (3, 40, 16)):
+        values = torch.linalg.svdvals(kernels.orthogonalized(torch.randn(*shape)).float())
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+
+
+def test_bits_per_byte_is_the_stock_models_own_loss():
+    ids = torch.randint(2, 50, (40,)).tolist()
+    with_end = torch.tensor([[END, *ids]])
+    stock = tiny("eager")
+    loss = float(stock(input_ids=with_end, labels=with_end).loss.detach())
+    measured = bits_per_byte(tiny(kernels.ATTENTION), [(ids, 100), (ids, 60)], end_id=END)
+    assert measured == pytest.approx(2 * loss * len(ids) / math.log(2) / 160, rel=1e-4)
+
+
+def test_packed_rows_hold_every_token_once_in_order():
+    documents = [np.arange(start, start + 7, dtype=np.uint16) for start in range(10, 80, 10)]
+    bounds = np.arange(0, 7 * 7 + 1, 7)
+    sources = {"a": Tokens(np.concatenate(documents), bounds)}
+    found = rows(stream(sources, {"a": 1.0}, end_id=END, seed=3), length=8, num_rows=7)
+    block = next(found)
+    assert block.shape == (7, 9)
+    assert (block[1:, 0] == block[:-1, -1]).all()  # a row's last target is the next row's first input
+    text = [*block[:, :-1].reshape(-1)]
+    assert sorted(text) == sorted([*np.concatenate(documents), *[END] * 7])
+    assert next(found)[0, 0] == block[-1, -1]
+
+
+def test_a_weight_of_one_and_a_half_reads_half_of_the_documents_twice():
+    sources = {"a": Tokens(np.arange(100, dtype=np.uint16), np.arange(101))}
+    documents = stream(sources, {"a": 1.5}, end_id=END, seed=0)
+    found = [int(next(documents)[1]) for _ in range(150)]
+    assert sorted(map(found.count, range(100))) == [1] * 50 + [2] * 50
+
+
+def test_schedule_warms_up_holds_and_falls():
+    schedule = Schedule(
+        num_tokens=1000, batch_tokens=10, micro_tokens=5, lengths=((0.5, 8), (1.0, 16)), warmup_steps=4, decay_share=0.4
+    )
+    assert [schedule.factor(step) for step in (0, 3, 50, 60, 80)] == [0.25, 1.0, 1.0, 1.0, 0.5]
+    assert schedule.factor(99) == pytest.approx(1 / 40)
+    assert [schedule.length(step) for step in (0, 49, 50, 99)] == [8, 8, 16, 16]
+
+
+def test_bins_hold_every_row_once_and_decisions_stand_before_the_reason():
+    generator = np.random.default_rng(0)
+    made = [
+        joint.Row([int(token) for token in generator.integers(2, 50, size)], size - 3, [0, 1])
+        for size in generator.integers(5, 30, 60)
+    ]
+    bins = joint.bins_of(made, length=40)
+    assert sorted(map(id, (row for part in bins for row in part))) == sorted(map(id, made))
+    assert all(sum(len(row.ids) for row in part) <= 40 for part in bins)
+    packed = joint.batch(bins, length=40, prompt_weight=0.3, pad_id=0)
+    assert float(packed.weights.sum()) == pytest.approx(1.3)
+    for (number, column), row in zip(packed.decisions.tolist(), (row for part in bins for row in part), strict=True):
+        assert packed.inputs[number, column] == row.ids[row.num_prompt - 1]
+        assert packed.targets[number, column] == row.ids[row.num_prompt]
+        reason = packed.weights[number, column : column + 3]
+        assert (reason > 0).all()
+    num_reason = sum(len(row.ids) - row.num_prompt for part in bins for row in part)
+    assert packed.weights.max() == pytest.approx(max(1.0 / num_reason, 0.3 / (packed.weights > 0).sum()), rel=0.5)
+
+
+def test_adam_masters_take_the_step_that_torch_takes():
+    model, other = (torch.nn.Linear(3, 2, bias=False) for _ in range(2))
+    other.load_state_dict(model.state_dict())
+    masters = Masters(model, matrix_rate=0.0, other_rate=0.01, decay=0.1)
+    stock = torch.optim.AdamW(other.parameters(), lr=0.01, betas=(0.9, 0.95), weight_decay=0.1, eps=1e-10)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        x = torch.randn(4, 3)
+        for part in (model, other):
+            part(x).square().sum().backward()
+        masters.step(1.0)
+        stock.step()
+        stock.zero_grad()
+    assert torch.allclose(model.weight, other.weight, atol=1e-6)
+
+
+def test_held_out_texts_are_found_and_others_are_not(shared_data):
+    held_out = HeldOut(shared_data)
+    import gzip
+    import json
+
+    with gzip.open(shared_data / "clinifact" / "train.jsonl.gz", "rt") as handle:
+        row = json.loads(next(handle))
+    assert held_out.found_in(f"Something before. {row['abstract']}") == "clinifact"
+    assert held_out.found_in("A sentence of our own about nothing in particular, which no data set can hold.") is None
