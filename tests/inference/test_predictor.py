@@ -109,11 +109,13 @@ def test_decision_mode_claims_no_agreement(classifier):
 def test_reasons_only_where_asked_for(bundle):
     probs = np.array([found.probs["sun"] for found in Classifier(bundle).predict(ROWS)])
     middle = float(np.median(probs))
-    classifier = Classifier(replace(bundle, rule=replace(bundle.rule, threshold=middle)), uncertain_margin=0.01)
+    near = np.sort(np.abs(probs - middle))
+    margin = float(near[len(near) // 2] + near[len(near) // 2 - 1]) / 2  # half of the rows are nearer
+    classifier = Classifier(replace(bundle, rule=replace(bundle.rule, threshold=middle)), uncertain_margin=margin)
     found = classifier.predict(ROWS, explain="uncertain")
     explained = [prediction.explanation is not None for prediction in found]
-    assert explained == [abs(prediction.probs["sun"] - middle) < 0.01 for prediction in found]
-    assert any(explained)
+    assert explained == [abs(prediction.probs["sun"] - middle) < margin for prediction in found]
+    assert 0 < sum(explained) < len(ROWS)
     found = classifier.predict(ROWS, explain="positive")
     assert [p.explanation is not None for p in found] == [p.decision == "sun" for p in found]
     assert 0 < sum(p.explanation is not None for p in found) < len(ROWS)

@@ -40,6 +40,8 @@ def blocked_attention(model: nn.Module) -> Iterator[None]:
     ):
         yield
         return
+    AttentionInterface.register(BLOCKED, _attend)
+    AttentionMaskInterface.register(BLOCKED, sdpa_mask)
     base.set_attn_implementation(BLOCKED)
     try:
         yield
@@ -63,7 +65,7 @@ class _Blocked(torch.autograd.Function):
         return output_BGRTD
 
     @staticmethod
-    def backward(ctx: Any, grad_BGRTD: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_BGRTD: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query_BGRTD, key_BGSD, value_BGSD, mask_B1TS = ctx.saved_tensors
         grad_query = torch.empty_like(query_BGRTD)
         grad_key, grad_value = (torch.zeros(part.shape, dtype=torch.float32) for part in (key_BGSD, value_BGSD))
@@ -114,16 +116,13 @@ def _attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float,
-    **unused: Any,
+    **settings: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls: query (B, H, T, D), key and value (B, G, S, D), mask (B, 1, T, S) true where seen."""
     num_examples, num_heads, num_queries, width = query.shape
     shape = (num_examples, key.shape[1], num_heads // key.shape[1], num_queries, width)
     dtype = value.dtype  # rotary embedding leaves queries and keys in float32 under autocast
-    output = _Blocked.apply((query * scaling).to(dtype).view(shape), key.to(dtype), value, attention_mask)
+    output: Tensor = _Blocked.apply(  # type: ignore[no-untyped-call]
+        (query * settings["scaling"]).to(dtype).view(shape), key.to(dtype), value, attention_mask
+    )
     return output.view(query.shape).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(BLOCKED, _attend)
-AttentionMaskInterface.register(BLOCKED, sdpa_mask)
