@@ -10,6 +10,8 @@
     ├── ArtifactError (ValueError)    a missing, misshapen or altered file in a model or run directory
     ├── TrainingError (RuntimeError)  a loss that is not finite, a checkpoint that can't be written
     ├── CalibrationError (ValueError) too few or unusable rows to fit a calibrator
+    ├── TeacherError (RuntimeError)   a language model that finally gave no usable answer
+    │   └── BudgetError               the next request could pass the budget
     └── RestrictedError (PermissionError) something a restricted task refuses
 
 Message form: "{where}: {name} must be {rule}; got {value!r}. {what to do}."
@@ -54,6 +56,25 @@ class TrainingError(ClsgenError, RuntimeError):
 
 class CalibrationError(ClsgenError, ValueError):
     """The calibration rows can't carry the calibrator that was asked for."""
+
+
+class TeacherError(ClsgenError, RuntimeError):
+    """A language model that was asked has finally given no usable answer.
+
+    Attributes:
+        reason: What to count it as: "timeout", "connection", "http_503", "malformed", "budget".
+    """
+
+    def __init__(self, message: str, *, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class BudgetError(TeacherError):
+    """The budget is spent: the next request could pass it, and no other is under way."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="budget")
 
 
 class RestrictedError(ClsgenError, PermissionError):
