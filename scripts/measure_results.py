@@ -6,7 +6,8 @@
 
 A method is the example (its backbone, LoRA), the same with full tuning, or the same rows with `init: scratch`. Each
 run is `clsgen train` and `clsgen eval` in a process of its own, kept in runs/results; a measurement that was broken off
-goes on where it stopped. Folds are pooled: every row is predicted once a seed, by the model that did not see its group.
+goes on where it stopped, and methods may be measured one at a time. Folds are pooled: every row is predicted once a
+seed, by the model that did not see its group.
 The figures go to docs/results/NAME-SPLIT.json, the page is made of those files.
 """
 
@@ -113,7 +114,7 @@ def measure(arguments: argparse.Namespace) -> None:
             for method in arguments.methods
         },
         "shared_with_test": json.loads(RunFolder(first).manifest.read_text())["shared_with_test"],
-        "command": " ".join(["python scripts/measure_results.py run", *sys.argv[2:]]),
+        "commands": [" ".join(["python scripts/measure_results.py run", *sys.argv[2:]])],
         "methods": {
             method: summarise(rows, spec, settings=settings, vocabulary=known) for method, rows in found.items()
         },
@@ -125,8 +126,25 @@ def measure(arguments: argparse.Namespace) -> None:
         },
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(RESULTS / f"{arguments.name}-{split}.json", result)
+    file = RESULTS / f"{arguments.name}-{split}.json"
+    if file.exists():
+        result = beside(json.loads(file.read_text(encoding="utf-8")), result)
+    write_json_atomic(file, result)
     print(table(result))
+
+
+def beside(earlier: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """An earlier measurement of other methods on the same rows and seeds, with this one's beside it.
+
+    Raises:
+        ValueError: The rows or seeds are others: the earlier file must be removed first.
+    """
+    for key in ("seeds", "num_rows", "num_groups", "labels", "shared_with_test"):
+        if earlier[key] != result[key]:
+            raise ValueError(f"{key} was {earlier[key]} in the earlier measurement and is {result[key]} now: remove it")
+    merged = {key: earlier[key] | result[key] for key in ("train_seconds", "methods", "differences")}
+    merged["methods"] = {method: merged["methods"][method] for method in NAMES if method in merged["methods"]}
+    return result | merged | {"commands": list(dict.fromkeys([*earlier["commands"], *result["commands"]]))}
 
 
 def folder_of(runs: Path, job: Job) -> Path:
@@ -224,7 +242,7 @@ def table(result: dict[str, Any]) -> str:
         f"Test role: {result['num_rows']} rows in {result['num_groups']} groups; labels {', '.join(result['labels'])}; "
         f"seeds {', '.join(map(str, result['seeds']))}.{leak} Median time of a run on one core: {seconds}.",
         "",
-        f"`{result['command']}`",
+        *(f"`{command}`" for command in result["commands"]),
         "",
         *_header(["", *(NAMES[method] for method in methods)]),
     ]

@@ -12,6 +12,10 @@ ROLES: tuple[Role, ...] = ("train", "validation", "calibration", "test")
 ExplanationMode = Literal["free", "decision"]
 """free: the generator states its own view, then the answer. decision: it argues for the head's decision."""
 
+EMBEDDED = "embedded"
+"""What configurations call the base model that comes with the package. No slash: no hub id; a directory of that name is
+`./embedded`."""
+
 CONTRACT_SENTENCE = "The reason is written after the probability and does not cause it."
 
 

@@ -44,7 +44,7 @@ def test_every_setting_stands_in_the_file_with_its_meaning() -> None:
 
 def test_the_example_trains_on_this_machine_alone() -> None:
     config = example_config()
-    assert (config.data.task, config.model.init, config.model.tuning) == ("synthetic-notes", "scratch", "full")
+    assert (config.data.task, config.model.backbone, config.model.tuning) == ("synthetic-notes", "embedded", "lora")
     assert config.output == "runs/synthetic-notes"
     assert example_config("clinifact").data.explanations == "extractive"
 

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from clsgen.data.tokenizer import NUM_RESERVED, ROLE_TOKENS
 from clsgen.model import backbone
-from clsgen.model.embedded import EMBEDDED, EMBEDDED_FOLDER, located
+from clsgen.model.embedded import EMBEDDED_FOLDER, located
+from clsgen.types import EMBEDDED
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def init(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a commented configuration: every setting with its meaning, ready to run on a small scratch model."""
+    """Write a commented configuration: every setting with its meaning, ready to run on the embedded base model."""
     if output.exists() and not force:
         raise ConfigError(f"{output}: the output must be a new file; got one that exists. Choose another, or --force.")
     write_text_atomic(output, commented_yaml(example_config(task)))

@@ -1,4 +1,4 @@
-"""`clsgen quickstart`: the whole path on generated notes."""
+"""`clsgen quickstart`: the whole path on small data."""
 
 from __future__ import annotations
 
@@ -10,31 +10,43 @@ from rich.panel import Panel
 from rich.text import Text
 
 from clsgen.cli.display import TrainingDisplay, console, metrics_table, quiet_libraries, row_progress
+from clsgen.pipeline.quickstart import Shown, check_free, quickstart_configs
 from clsgen.pipeline.quickstart import quickstart as run_quickstart
 from clsgen.types import CONTRACT_SENTENCE
 
 
 def quickstart(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Run directory; an earlier quickstart is replaced.")
+        Path, typer.Option("--output", "-o", help="Folder of the runs; earlier quickstarts in it are replaced.")
     ] = (Path("runs/quickstart")),
 ) -> None:
-    """Generate notes, train a small model from scratch, calibrate, predict and judge it: minutes, no download."""
+    """Train, calibrate, predict and judge on generated notes, and on CliniFact where it is at hand: no download."""
     quiet_libraries()
-    with row_progress("predicting") as on_progress:
-        shown = run_quickstart(output, callbacks=[TrainingDisplay()], notify=console.print, on_progress=on_progress)
+    configs = quickstart_configs(output)
+    check_free(configs, output)
+    for config in configs:
+        console.rule(str(config.data.task))
+        with row_progress("predicting") as on_progress:
+            shown = run_quickstart(config, callbacks=[TrainingDisplay()], notify=console.print, on_progress=on_progress)
+        _show(shown)
+
+
+def _show(shown: Shown) -> None:
+    """The table, then one test row: its text, its probability, its reason."""
+    example, prediction, positive = shown.example, shown.prediction, shown.result["positive"]
     console.print(metrics_table(shown.result))
-    prediction = shown.prediction
-    positive = shown.result["positive"]
-    console.print(Panel(Text(shown.example.document), title="a test note", expand=False))
+    read = "\n\n".join(text for text in (example.document, example.question) if text)
+    console.print(Panel(Text(read), title="a test row", expand=False))
     answer = Text()
     answer.append(f"P({positive}) = {prediction.probs[positive]:.2f}", style="bold")
     answer.append(f"   decided: {prediction.decision} (threshold {prediction.threshold:.2f})")
-    answer.append(f"   true risk {shown.example.metadata['risk']:.2f}, outcome: {shown.example.label}\n\n")
-    answer.append(str(prediction.explanation))
+    answer.append(f"   label: {example.label}")
+    if "risk" in example.metadata:
+        answer.append(f", true risk {example.metadata['risk']:.2f}")
+    answer.append(f"\n\n{prediction.explanation}")
     answer.append(f"\n\n{CONTRACT_SENTENCE}", style="dim")
     console.print(Panel(answer, title="the probability, then the reason", expand=False))
     if (rli := shown.result["explanations"]["rli"]["value"]) is not None:
-        console.print(f"Text and decision agree on {1 - rli:.0%} of the test notes; this is one of them.")
+        console.print(f"Text and decision agree on {1 - rli:.0%} of the test rows; this is one of them.")
     for name in ("metrics.json", "predictions.jsonl", "model"):
         console.print(f"{name}: {shown.run / name}", soft_wrap=True)

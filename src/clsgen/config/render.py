@@ -9,8 +9,10 @@ from typing import Any
 from clsgen.config import yaml12
 from clsgen.config.fields import Setting, settings
 from clsgen.config.run import RunConfig
+from clsgen.types import EMBEDDED
 
 _WIDTH = 110
+_LENGTHS_TOKENS = {"esnli": 256, "lcd": 4096, "synthetic-notes": 512}  # of tasks whose rows are not about 1,024
 _WITHOUT_EXPLANATIONS = ("clinifact", "lcd")  # tasks whose files hold none: the extractive teacher quotes
 _HEADER = """\
 # Configuration of a clsgen run: every setting with its meaning, what it must be and its default.
@@ -31,31 +33,27 @@ This page is generated from the fields by `python scripts/build_docs.py`.
 
 
 def example_config(task: str | None = None) -> RunConfig:
-    """A configuration that runs as it stands, on this machine and without the network: a small model from scratch.
+    """A configuration that runs as it stands, on this machine and without the network: LoRA on the embedded base.
 
     Args:
         task: A built-in task; None is synthetic-notes, which needs no files.
     """
     name = "synthetic-notes" if task is None else task
-    num_rows = 8000 if name == "synthetic-notes" else None
     source = "extractive" if name in _WITHOUT_EXPLANATIONS else "column"
     return RunConfig.model_validate(
         {
             "output": f"runs/{name}",
             "data": {
                 "task": name,
-                "num_rows": num_rows,
                 "explanations": source,
                 "allow_leaks": name == "clinifact",  # its published split leaks; the leak is counted and shown
             },
             "model": {
-                "init": "scratch",
-                "tuning": "full",
-                "max_length_tokens": 1024,
-                "scratch": {"vocabulary": 2048, "width": 128, "num_layers": 2, "num_heads": 4},
+                "backbone": EMBEDDED,
+                "max_length_tokens": _LENGTHS_TOKENS.get(name, 1024),
             },
-            # nothing pretrained to preserve: higher rates than a backbone would bear
-            "train": {"learning_rate": 3e-3, "weight_decay": 0.1, "eval_steps": 300, "patience": None, "log_steps": 50},
+            # a model this small bears, and needs, higher rates than the default
+            "train": {"learning_rate": 1e-3, "monitor": "loss", "patience": None, "log_steps": 25},
         }
     )
 

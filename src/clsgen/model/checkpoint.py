@@ -35,9 +35,8 @@ from clsgen.model.calibrator import Calibrator
 from clsgen.model.card import model_card
 from clsgen.model.decision import DecisionRule
 from clsgen.model.dual import DualModel
-from clsgen.model.embedded import EMBEDDED
 from clsgen.model.head import ClassHead
-from clsgen.types import TaskSpec
+from clsgen.types import EMBEDDED, TaskSpec
 
 FORMAT = 1
 HEAD_FILE = "head.safetensors"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-EMBEDDED = "embedded"
-"""What configurations call it. It has no slash, so it is no hub id; a directory of that name is `./embedded`."""
+from clsgen.types import EMBEDDED
 
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
 

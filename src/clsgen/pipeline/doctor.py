@@ -16,8 +16,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from clsgen.config.model import ModelSettings
-from clsgen.model.embedded import EMBEDDED, located
+from clsgen.model.embedded import located
 from clsgen.pipeline.machine import device_name, has_gpu, installed_versions, memory_bytes, num_cores
+from clsgen.types import EMBEDDED
 
 _CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")

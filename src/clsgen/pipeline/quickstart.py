@@ -1,4 +1,4 @@
-"""The whole path on generated notes: train, calibrate, predict, judge, in minutes and without a download."""
+"""The whole path on small data, in minutes and without a download: train, calibrate, predict, judge."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any, NamedTuple
 from transformers import TrainerCallback
 
 from clsgen.config.render import example_config
+from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
-from clsgen.errors import ConfigError
+from clsgen.errors import ConfigError, DataError
 from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
+from clsgen.tasks.clinifact import files
 from clsgen.types import Example, Prediction
 
 
 class Shown(NamedTuple):
-    """What a quickstart ends with: the run, its metrics, and one test note with its prediction."""
+    """What a quickstart ends with: the run, its metrics, and one test row with its prediction."""
 
     run: Path
     result: dict[str, Any]
@@ -27,37 +29,64 @@ class Shown(NamedTuple):
     prediction: Prediction
 
 
+def quickstart_configs(output: Path) -> list[RunConfig]:
+    """The generated notes, and CliniFact where its files are at hand; each is a shorter run of what `init` writes.
+
+    Args:
+        output: Folder of the runs.
+    """
+    notes = _short(example_config(), output, data={"num_rows": 1200}, train={"epochs": 2.0, "batch_size": 16})
+    try:
+        files(notes.data.root)
+    except DataError:
+        return [notes]
+    claims = example_config("clinifact")
+    return [notes, _short(claims, output, data={"variant": "binary"}, train={"epochs": 1.0})]
+
+
+def _short(config: RunConfig, output: Path, **changes: dict[str, object]) -> RunConfig:
+    """The configuration with settings changed, its run in `output`."""
+    values = config.model_dump()
+    for section, settings in changes.items():
+        values[section] |= settings
+    return RunConfig.model_validate(values | {"output": str(output / str(config.data.task))})
+
+
+def check_free(configs: Sequence[RunConfig], output: Path) -> None:
+    """Whether `output` is new or holds earlier quickstarts and nothing else.
+
+    Raises:
+        ConfigError: It holds something else.
+    """
+    names = {Path(config.output).name: config for config in configs}
+    for path in sorted(output.iterdir()) if output.exists() else ():
+        folder = RunFolder(path)
+        if not folder.config_file.is_file() or folder.config().data.task != path.name or path.name not in names:
+            raise ConfigError(
+                f"quickstart: output must be new or an earlier quickstart; {output} holds {path.name}. "
+                "Choose another (--output)."
+            )
+
+
 def quickstart(
-    output: Path,
+    config: RunConfig,
     *,
     callbacks: Sequence[TrainerCallback] = (),
     notify: Callable[[str], None] = lambda message: None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shown:
-    """Run what `clsgen init` would write; an earlier quickstart in `output` is replaced.
+    """Run one configuration of `quickstart_configs`; an earlier run of it is replaced.
 
     Args:
-        output: Run directory.
+        config: The run.
         callbacks: Trainer callbacks, such as a progress display.
         notify: Called with a line at each stage.
         on_progress: Called with (rows predicted, rows in all).
-
-    Raises:
-        ConfigError: `output` holds something else than an earlier quickstart.
     """
-    config = example_config().model_copy(update={"output": str(output)})
-    if output.exists() and any(output.iterdir()):
-        folder = RunFolder(output)
-        if not folder.config_file.is_file() or folder.config().data.task != config.data.task:
-            raise ConfigError(
-                f"quickstart: output must be new or an earlier quickstart; {output} holds something else. "
-                "Choose another (--output)."
-            )
-        shutil.rmtree(output)
+    shutil.rmtree(config.output, ignore_errors=True)
     run = train_run(config, callbacks=callbacks, notify=notify)
     notify("Predicting and explaining the test rows.")
-    result = evaluate_run(run, on_progress=on_progress)
-    return _shown(run, result)
+    return _shown(run, evaluate_run(run, on_progress=on_progress))
 
 
 def _shown(run: Path, result: dict[str, Any]) -> Shown:

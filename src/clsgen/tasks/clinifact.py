@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from clsgen.config.data import DataSettings
 from clsgen.data.source import read_rows
-from clsgen.tasks.files import cell, find_layout, known_label
+from clsgen.tasks.files import FoundFiles, cell, find_layout, known_label
 from clsgen.types import Example, TaskData, TaskSpec
 
 _PROXIES = (
@@ -75,6 +75,15 @@ _RELATIONS = {
 }
 
 
+def files(root: str | None) -> FoundFiles:
+    """Which layout is there, and where.
+
+    Raises:
+        DataError: None is; the message says which files are missing.
+    """
+    return find_layout("clinifact", root, layouts=_LAYOUTS, subfolders=_SUBFOLDERS)
+
+
 def load(settings: DataSettings) -> TaskData:
     """The rows; `decided` leaves out those whose label is NONE and counts them as `label_NONE`.
 
@@ -84,7 +93,7 @@ def load(settings: DataSettings) -> TaskData:
     Raises:
         DataError: Missing files, or a row that is not CliniFact's.
     """
-    layout, folder = find_layout("clinifact", settings.root, layouts=_LAYOUTS, subfolders=_SUBFOLDERS)
+    layout, folder = files(settings.root)
     convert = _from_line if layout == "lines" else _from_published
     labels = _LABELS[settings.variant]
     dropped: Counter[str] = Counter()
