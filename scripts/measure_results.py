@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsgen.artifacts import write_json_atomic, write_text_atomic
+from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions, to_record
-from clsgen.evaluation.explanations import vocabulary_of
 from clsgen.evaluation.seeds import compare, spread, summarise
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.baselines import baseline_predictions

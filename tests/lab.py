@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,15 @@ import tiny
 from clsgen.config.load import save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
+from clsgen.data.teacher.prompts import write_prompts
 from clsgen.errors import ClsgenError
 from clsgen.inference.engine import Engine
 from clsgen.inference.predictor import Classifier
+from clsgen.llm.chat import ChatReply, ChatRequest
 from clsgen.model import backbone
 from clsgen.model.checkpoint import load_bundle, save_bundle
 from clsgen.pipeline import build as build_module
+from clsgen.pipeline import synth as synth_module
 from clsgen.pipeline import train as train_module
 from clsgen.pipeline.calibrate import calibrate_run
 from clsgen.pipeline.evaluate import evaluate_run
@@ -90,6 +94,9 @@ SMALL: Changes = {
 def open_lab(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Write the files and train the run."""
     write_tables(folder)
+    write_prompts(folder / "prompts")
+    blind = folder / "prompts" / "blind.txt"
+    blind.write_text(blind.read_text(encoding="utf-8").replace("Think it through first.", "Think."), encoding="utf-8")
     for name, seed in (("lcd", 0), ("other", 1)):
         notes = generate_notes(80, length="short", prevalence=0.4, seed=seed)
         for days in (30, 60):
@@ -296,6 +303,71 @@ def num_forwards(lab: Lab, config: RunConfig) -> int:
         patch.setattr(Engine, "class_logits", lambda self, ids: read.append(len(ids)) or original(self, ids))
         evaluate_run(lab.run(config))
     return len(read)
+
+
+def client(read: Callable[[Any], Any]) -> Probe:
+    """Something of the client that a teacher is asked through: its arguments, by name."""
+
+    def probe(lab: Lab, config: RunConfig) -> Any:
+        given: dict[str, Any] = {}
+
+        def make(endpoint: str, model: str, **arguments: Any) -> Any:
+            given.update(endpoint=endpoint, model=model, **arguments)
+            return Mouth()
+
+        with lab.monkeypatch.context() as patch:
+            patch.setenv("LAB_KEY", "secret")
+            patch.setattr(synth_module, "OpenAIChat", make)
+            synth_module._chat(synth_module._job(config), ())
+        return read(given)
+
+    return probe
+
+
+class Mouth:
+    """A teacher in this process: what it says depends on the prompt and the seed."""
+
+    model = "m"
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    async def ask(self, request: ChatRequest) -> ChatReply:
+        self.asked.append((request.messages, request.temperature, request.top_p, request.max_tokens, request.seed))
+        text = request.messages[-1][1]
+        number = sum(map(ord, text)) + int(request.seed or 0)
+        told = re.search(r"answer is: (\w+)", text)
+        label = told[1] if told else ("survived", "died")[number % 2]
+        reason = (
+            f"In case {number} the zebra was seen and the patient of that day was very ill indeed.",
+            f"Case {number} was a hard one, and the note tells of many findings that point to a bad end for the "
+            "patient, such as the state of the lungs, the kidneys, the heart and the liver.",
+            f"Die Patientin {number} war bei der Aufnahme schwer krank und brauchte zwei Vasopressoren für lange Zeit.",
+        )[number % 3]
+        return ChatReply(json.dumps({"reason": reason, "answer": label}), None, "stop", 9, 9, "m")
+
+
+def synthesised(read: Callable[[Mouth, list[dict[str, Any]]], Any]) -> Probe:
+    """Something of what a teacher is asked, or of what is kept of its answers."""
+
+    def probe(lab: Lab, config: RunConfig) -> Any:
+        mouth = Mouth()
+        with lab.monkeypatch.context() as patch:
+            patch.setattr(synth_module, "_chat", lambda job, hosts: mouth)
+            folder = synth_module.synthesise(config).folder
+        lines = (folder / "explanations.jsonl").read_text(encoding="utf-8").splitlines()
+        shutil.rmtree(folder)
+        return read(mouth, [json.loads(line) for line in lines])
+
+    return probe
+
+
+def asked_of(mouth: Mouth, kept: list[dict[str, Any]]) -> Any:
+    return sorted(mouth.asked)
+
+
+def kept_of(mouth: Mouth, kept: list[dict[str, Any]]) -> Any:
+    return [(record["id"], record["explanation"]) for record in kept]
 
 
 class FolderIsFree(Exception):

@@ -41,7 +41,7 @@ def test_a_configuration_adds_its_backbone(tmp_path: Path, capsys: pytest.Captur
     path = tmp_path / "run.yaml"
     path.write_text(commented_yaml())
     command.doctor(path)
-    assert "ok    backbone  built from scratch" in capsys.readouterr().out
+    assert "ok    backbone  the embedded base model, nothing to fetch" in capsys.readouterr().out
     path.write_text("data: {task: synthetic-notes}\nmodel: {backbone: ./absent}\n")
     with pytest.raises(typer.Exit):
         command.doctor(path)

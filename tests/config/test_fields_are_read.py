@@ -15,16 +15,20 @@ import torch
 
 from clsgen.config.fields import Setting, leaves, settings
 from clsgen.model import backbone
+from clsgen.pipeline.explanations import teacher_folder
 from lab import (
     SMALL,
     Changes,
     Lab,
     Probe,
     argument,
+    asked_of,
     asked_revision,
     calibrated,
+    client,
     explanations,
     kept_copy,
+    kept_of,
     loaded,
     made,
     model_of,
@@ -41,6 +45,7 @@ from lab import (
     rows,
     shapes,
     sizes,
+    synthesised,
     trainer,
     weights,
 )
@@ -49,6 +54,9 @@ OWN: Changes = {"data.task": None, "data.num_rows": None, "data.train": "{lab}/r
 LCD: Changes = {"data.task": "lcd", "data.num_rows": None, "data.root": "{lab}/lcd"}
 BASE: Changes = {"model.init": "pretrained", "model.backbone": "{lab}/llama", "model.tuning": "lora"}
 SHORT: Changes = {"model.max_length_tokens": 96, "model.max_explanation_tokens": 32}
+ENDPOINT: Changes = {"teacher.endpoint": "http://127.0.0.1:1/v1", "teacher.model": "m"}
+PRICED: Changes = {**ENDPOINT, "teacher.input_price": 1.0, "teacher.output_price": 2.0}
+TOLD: Changes = {"teacher.model": "m", "output": "{lab}/asking"}
 UNSURE: Changes = {"predict.explain": "uncertain"}
 
 
@@ -149,6 +157,38 @@ CASES: dict[str, Case] = {
     "train.num_checkpoints": Case(3, argument("save_total_limit")),
     "train.report_to": Case(["tensorboard"], argument("report_to")),
     "train.log_steps": Case(1, argument("logging_steps")),
+    "teacher.folder": Case("{lab}/told", lambda lab, config: teacher_folder(config)),
+    "teacher.endpoint": Case("http://127.0.0.1:2/v1", client(lambda given: given["endpoint"]), ENDPOINT),
+    "teacher.model": Case("n", client(lambda given: given["model"]), ENDPOINT),
+    "teacher.api_key_env": Case("LAB_KEY", client(lambda given: given["api_key"]), ENDPOINT),
+    "teacher.strategy": Case("hinted", synthesised(asked_of), TOLD),
+    "teacher.num_samples": Case(2, synthesised(asked_of), TOLD),
+    "teacher.selection": Case(["length"], synthesised(kept_of), {**TOLD, "teacher.selection": ["agreement"]}),
+    "teacher.fallback": Case(
+        "extractive", synthesised(kept_of), {**TOLD, "teacher.strategy": "blind", "teacher.num_samples": 1}
+    ),
+    "teacher.prompts": Case("{lab}/prompts", synthesised(asked_of), TOLD),
+    "teacher.temperature": Case(0.1, synthesised(asked_of), TOLD),
+    "teacher.top_p": Case(0.5, synthesised(asked_of), TOLD),
+    "teacher.max_tokens": Case(99, synthesised(asked_of), TOLD),
+    "teacher.seed": Case(7, synthesised(asked_of), TOLD),
+    "teacher.concurrency": Case(3, client(lambda given: given["settings"].concurrency), ENDPOINT),
+    "teacher.num_attempts": Case(2, client(lambda given: given["settings"].num_attempts), ENDPOINT),
+    "teacher.timeout_seconds": Case(9.0, client(lambda given: given["settings"].timeout_seconds), ENDPOINT),
+    "teacher.requests_per_minute": Case(9, client(lambda given: given["limits"].rate._most_requests), ENDPOINT),
+    "teacher.tokens_per_minute": Case(9, client(lambda given: given["limits"].rate._most_tokens), ENDPOINT),
+    "teacher.budget_tokens": Case(9, client(lambda given: given["limits"].budget.max_tokens), ENDPOINT),
+    "teacher.budget_money": Case(9.0, client(lambda given: given["limits"].budget.max_money), PRICED),
+    "teacher.input_price": Case(9.0, client(lambda given: given["limits"].budget.prices), PRICED),
+    "teacher.output_price": Case(9.0, client(lambda given: given["limits"].budget.prices), PRICED),
+    "teacher.max_tokens_field": Case("most", client(lambda given: given["settings"].max_tokens_field), ENDPOINT),
+    "teacher.extra_body": Case({"a": 1}, client(lambda given: given["settings"].extra_body), ENDPOINT),
+    "teacher.allow_hosts": Case(["a.example"], client(lambda given: given["settings"].allowed_hosts), ENDPOINT),
+    "teacher.filters.min_words": Case(20, synthesised(kept_of), TOLD),
+    "teacher.filters.max_words": Case(18, synthesised(kept_of), TOLD),
+    "teacher.filters.leak_phrases": Case(["the zebra"], synthesised(kept_of), TOLD),
+    "teacher.filters.outcome_words": Case(["zebra"], synthesised(kept_of), TOLD),
+    "teacher.filters.is_language_checked": Case(False, synthesised(kept_of), TOLD),
     "calibrate.method": Case("vector", calibrated(lambda bundle: bundle.calibrator.method)),
     "calibrate.threshold": Case("half", calibrated(lambda bundle: bundle.rule)),
     "predict.batch_tokens": Case(300, num_forwards, {"predict.explain": "none"}),

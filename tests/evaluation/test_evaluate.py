@@ -10,9 +10,9 @@ import pytest
 import sklearn.metrics as reference
 
 from clsgen.config.prediction import EvaluateSettings
+from clsgen.data.explanations import vocabulary_of
 from clsgen.errors import DataError
 from clsgen.evaluation.evaluate import Context, evaluate
-from clsgen.evaluation.explanations import vocabulary_of
 from clsgen.types import Prediction, TaskSpec
 
 BINARY = TaskSpec("toy", ("no", "yes"), "Is it so?", positive="yes")

@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": Command("clsgen.cli.doctor", "doctor", "Check this machine and installation."),
     "env": Command("clsgen.cli.env", "env", "Show the versions and the machine, for a bug report."),
     "data": Command("clsgen.cli.data", "app", "Look at the rows: leaks, duplicates, balance, lengths."),
+    "synth": Command("clsgen.cli.synth", "synth", "Have a teacher write explanations for the labelled rows."),
     "train": Command("clsgen.cli.train", "train", "Train, calibrate and save a model as a configuration says."),
     "calibrate": Command("clsgen.cli.calibrate", "calibrate", "Fit calibrator and threshold of a model again."),
     "predict": Command("clsgen.cli.predict", "predict", "Give each text a probability and a reason."),

@@ -68,10 +68,10 @@ class DataSettings(Section):
     restricted: bool = Field(
         False, description="Data under an access agreement: texts stay on the machine and off the screen."
     )
-    explanations: Literal["column", "extractive", "none"] = Field(
+    explanations: Literal["column", "teacher", "extractive", "none"] = Field(
         "column",
-        description="column: as the data has them; extractive: quotes chosen by a teacher fitted on train rows "
-        "where a row has none; none: the class head alone.",
+        description="column: as the data has them; teacher: those that `clsgen synth` made; extractive: quotes chosen "
+        "by a teacher fitted on train rows where a row has none; none: the class head alone.",
     )
     num_rows: int | None = Field(
         None, ge=20, description="synthetic-notes: rows generated; null: the task's default of 2,000."

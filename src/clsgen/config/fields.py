@@ -98,6 +98,8 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 def _kind_words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(str(choice) for choice in get_args(kind))
+    if get_origin(kind) is dict:
+        return "a mapping"
     if get_origin(kind) is tuple:
         return f"a list of {_PLURALS[get_args(kind)[0]]}"
     return _WORDS[kind]

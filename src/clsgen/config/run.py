@@ -8,6 +8,7 @@ from clsgen.config.data import DataSettings
 from clsgen.config.model import ModelSettings
 from clsgen.config.prediction import CalibrationSettings, EvaluateSettings, PredictSettings
 from clsgen.config.section import Section
+from clsgen.config.teacher import TeacherSettings
 from clsgen.config.training import TrainSettings
 
 
@@ -18,6 +19,9 @@ class RunConfig(Section):
     data: DataSettings = Field(DataSettings(), description="The rows and the task.")
     model: ModelSettings = Field(ModelSettings(), description="The backbone and how it is tuned.")
     train: TrainSettings = Field(TrainSettings(), description="One forward, two losses.")
+    teacher: TeacherSettings = Field(
+        TeacherSettings(), description="Explanations written by another model: `clsgen synth`."
+    )
     calibrate: CalibrationSettings = Field(CalibrationSettings(), description="Calibrator and threshold.")
     predict: PredictSettings = Field(PredictSettings(), description="How predictions are made.")
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="How predictions are judged.")

@@ -123,8 +123,8 @@ def read_parquet(path: Path) -> Iterator[tuple[str, RawRow]]:
         DataError: Not a parquet file.
     """
     # pyarrow takes 0.3 s to load, and only this format needs it.
-    import pyarrow  # type: ignore[import-untyped]  # noqa: PLC0415
-    import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: PLC0415
+    import pyarrow  # noqa: PLC0415
+    import pyarrow.parquet  # noqa: PLC0415
 
     try:
         with pyarrow.parquet.ParquetFile(path) as table:

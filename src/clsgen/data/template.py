@@ -131,8 +131,8 @@ def build_template(
         before=before,
         between=between,
         after=after,
-        bos_id=_missing_bos(tokenizer, before),
-        end_id=_end_id(tokenizer, content),
+        bos_id=missing_bos(tokenizer, before),
+        end_id=end_id_of(tokenizer, content),
         labels=spec.labels,
         max_prompt_tokens=max_length_tokens - max_explanation_tokens,
         max_explanation_tokens=max_explanation_tokens,
@@ -155,7 +155,7 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_pr
     )
 
 
-def _missing_bos(tokenizer: Any, before: str) -> int | None:
+def missing_bos(tokenizer: Any, before: str) -> int | None:
     """The begin id where the tokenizer adds one by itself and the rendered text has none: never two."""
     default = tokenizer("a")["input_ids"]
     begins_with_bos = bool(default) and default[0] == tokenizer.bos_token_id
@@ -164,7 +164,7 @@ def _missing_bos(tokenizer: Any, before: str) -> int | None:
     return int(tokenizer.bos_token_id)
 
 
-def _end_id(tokenizer: Any, content: str) -> int:
+def end_id_of(tokenizer: Any, content: str) -> int:
     """The control token that the chat template puts after a reply, else the end token."""
     messages = [{"role": "user", "content": content}, {"role": "assistant", "content": _REPLY}]
     tail = _render(tokenizer, messages, add_generation_prompt=False).rpartition(_REPLY)[2]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clsgen.data import explanations
 from clsgen.errors import DataError
-from clsgen.evaluation import explanations
 from clsgen.evaluation.alignment import auroc_alignment, r_lkappa, rli, rli_bounds
 from clsgen.evaluation.arrays import IntArray, ratio, weighted_mean
 from clsgen.evaluation.intervals import Statistic

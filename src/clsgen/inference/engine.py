@@ -6,7 +6,7 @@ cache. Probability alone keeps no cache and never touches the vocabulary project
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,8 +50,18 @@ class Generated(NamedTuple):
     has_ended: bool
 
 
+Pick = Callable[[Tensor, Sequence[int]], list[int]]
+"""Chooses the next ids: from vocabulary logits (N, V) and the N rows that they belong to."""
+
+
+def likeliest(logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
+    """The most likely id of each row."""
+    found: list[int] = logits_NV.argmax(dim=-1).tolist()
+    return found
+
+
 class Engine:
-    """Reads prompts and writes explanations, greedily."""
+    """Reads prompts and writes explanations."""
 
     def __init__(self, model: DualModel, *, pad_id: int, end_id: int) -> None:
         self.model = model.eval()
@@ -75,7 +85,7 @@ class Engine:
         )
 
     def generate(
-        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int
+        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
     ) -> list[Generated]:
         """Write an explanation for each row of a prefill; its cache is used up.
 
@@ -83,10 +93,11 @@ class Engine:
             prefilled: B rows.
             forced: Ids put after each prompt before the model writes, none empty.
             max_new_tokens: Ids written after the forced ones, the end token included.
+            pick: Chooses among the next ids.
         """
         written: list[list[int]] = [[] for _ in forced]
         ended = [False] * len(forced)
-        for step in self.steps(prefilled, forced, max_new_tokens=max_new_tokens):
+        for step in self.steps(prefilled, forced, max_new_tokens=max_new_tokens, pick=pick):
             for row, token in step.items():
                 if token == self.end_id:
                     ended[row] = True
@@ -95,7 +106,7 @@ class Engine:
         return [Generated(ids, has_ended) for ids, has_ended in zip(written, ended, strict=True)]
 
     def steps(
-        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int
+        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
     ) -> Iterator[dict[int, int]]:
         """Decode step by step: row -> id just written, for rows still writing; the end id is given once.
 
@@ -107,7 +118,8 @@ class Engine:
         pending = {row: list(ids[common:]) for row, ids in enumerate(forced)}
         num_written = dict.fromkeys(pending, 0)
         while pending:
-            prefilled, next_ids = self._advance(prefilled, tokens)
+            prefilled, logits_NV = self._advance(prefilled, tokens)
+            next_ids = pick(logits_NV, list(pending))
             written, tokens = {}, []
             for row, token in zip(list(pending), next_ids, strict=True):
                 if pending[row]:
@@ -127,8 +139,8 @@ class Engine:
                     prefilled = prefilled.select(kept)
 
     @torch.inference_mode()
-    def _advance(self, state: Prefilled, tokens: Sequence[Sequence[int]]) -> tuple[Prefilled, list[int]]:
-        """Feed each row its ids, (B, T), and take the most likely next one."""
+    def _advance(self, state: Prefilled, tokens: Sequence[Sequence[int]]) -> tuple[Prefilled, Tensor]:
+        """Feed each row its ids, (B, T); vocabulary logits (B, V) of what comes next."""
         device = self.model.device
         ids_BT = torch.tensor(tokens, device=device)
         num_new = ids_BT.shape[1]
@@ -136,9 +148,9 @@ class Engine:
         first_B = torch.tensor(state.num_tokens, device=device)
         positions_BT = first_B[:, None] + torch.arange(num_new, device=device)
         hidden_BTD = self.model.hidden(ids_BT, mask_BL, positions_BT, state.cache)
-        next_ids = self.model.vocabulary_logits(hidden_BTD[:, -1]).argmax(dim=-1).tolist()
+        logits_BV = self.model.vocabulary_logits(hidden_BTD[:, -1])
         lengths = tuple(length + num_new for length in state.num_tokens)
-        return Prefilled(state.class_logits_BC, state.cache, mask_BL, lengths), next_ids
+        return Prefilled(state.class_logits_BC, state.cache, mask_BL, lengths), logits_BV
 
     def _read(self, prompts: Sequence[Sequence[int]], cache: Cache | None) -> tuple[Tensor, Tensor]:
         padded = pad_left(prompts, pad_id=self._pad_id)

@@ -9,10 +9,10 @@ from typing import Any
 from clsgen.artifacts import make_folder, sha256_of, write_json_atomic
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.config.run import RunConfig
+from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import DataError
 from clsgen.evaluation.evaluate import Context, evaluate
-from clsgen.evaluation.explanations import vocabulary_of
 from clsgen.inference.batch import predict_file
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder

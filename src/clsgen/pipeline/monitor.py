@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from clsgen.data.explanations import distinct_share, repetition
 from clsgen.data.template import Renderer
-from clsgen.evaluation.explanations import distinct_share, repetition
 from clsgen.evaluation.metrics import auroc, brier
 from clsgen.inference.engine import Engine
 from clsgen.model.dual import DualModel

@@ -17,6 +17,7 @@ from clsgen.errors import RestrictedError
 from clsgen.model.calibration import check_counts
 from clsgen.model.losses import balanced_weights, normalise_weights
 from clsgen.pipeline.build import Built, build, preflight
+from clsgen.pipeline.explanations import with_explanations
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.rows import load_split
 from clsgen.training.objective import is_bfloat16
@@ -132,9 +133,15 @@ def explained_roles(
         return {role: tuple(_bare(row) for row in rows) for role, rows in roles.items()}, {}
     if config.data.explanations == "column":
         return roles, {}
-    teacher = ExtractiveTeacher.fit(roles["train"], spec)
+    explained: tuple[Role, ...] = ("train", "validation")
     counts: Counter[str] = Counter()
-    for role in ("train", "validation"):
+    if config.data.explanations == "teacher":
+        for role in explained:
+            roles[role] = with_explanations(config, roles[role])
+            counts.update(str(row.metadata.get("explanation_source", "left without")) for row in roles[role])
+        return roles, dict(counts)
+    teacher = ExtractiveTeacher.fit(roles["train"], spec)
+    for role in explained:
         rows, found = teacher.apply(roles[role])
         roles[role] = tuple(rows)
         counts.update(found)

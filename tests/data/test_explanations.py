@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clsgen.evaluation.explanations import (
+from clsgen.data.explanations import (
     distinct_share,
     grounding,
     is_readable,

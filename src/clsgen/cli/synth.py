@@ -1,0 +1,147 @@
+"""`clsgen synth`: explanations by a teacher."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from clsgen.cli.display import console, quiet_libraries
+from clsgen.config.load import load_config
+from clsgen.config.run import RunConfig
+from clsgen.data.teacher.prompts import write_prompts as write_prompt_files
+from clsgen.data.teacher.tally import ClassTally
+from clsgen.errors import RestrictedError
+from clsgen.pipeline.explanations import EXPLANATIONS
+from clsgen.pipeline.rows import load_split
+from clsgen.pipeline.synth import Shown, first_request, prices_of, synthesise
+
+_LINE_SECONDS = 30.0
+"""Without a terminal, a line of progress this often."""
+
+
+def synth(
+    config: Annotated[Path, typer.Argument(help="The run's YAML file; its `teacher` section says who is asked.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings that replace those of the file: teacher.num_samples=2")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A host that restricted texts may go to besides this machine; repeatable.")
+    ] = None,
+    write_prompts: Annotated[
+        Path | None, typer.Option(help="Copy the built-in prompts into this folder, to be edited; ask nothing.")
+    ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write the explanations as parquet too.")] = False,
+    is_dry: Annotated[bool, typer.Option("--dry-run", help="Show the first request; send nothing.")] = False,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Print texts of a restricted task.")] = False,
+) -> None:
+    """Have a teacher explain the labelled train and validation rows; run it again to go on where it stopped."""
+    quiet_libraries()
+    if write_prompts is not None:
+        write_prompt_files(write_prompts)
+        console.print(f"Prompts: {write_prompts}. Edit them, and set teacher.prompts to this folder.", soft_wrap=True)
+        return
+    settings = load_config(config, overrides or [])
+    if is_dry:
+        _show_request(settings, show_text=show_text)
+        return
+    with _progress(settings) as on_progress:
+        found = synthesise(settings, allowed_hosts=allow_host or (), with_parquet=parquet, on_progress=on_progress)
+    console.print(rows_table(found.tallies))
+    if any(each.dropped_answers for each in found.tallies.values()):
+        console.print(reasons_table(found.tallies))
+    if found.num_estimated:
+        console.print(f"Tokens of {found.num_estimated} answers are estimated: the server did not count them.")
+    console.print(f"Explanations: {found.folder / EXPLANATIONS}", soft_wrap=True)
+    if found.stopped is not None:
+        console.print(f"Stopped early: {found.stopped} The same command goes on from here.", soft_wrap=True)
+        raise typer.Exit(1)
+    console.print(f"Next:  clsgen train {config} data.explanations=teacher", soft_wrap=True)
+
+
+def _show_request(settings: RunConfig, *, show_text: bool) -> None:
+    if load_split(settings.data).spec.is_restricted and not show_text:
+        raise RestrictedError("synth: a request of a restricted task is not shown. Add --show-text to see it.")
+    ask = first_request(settings)
+    for role, content in ask.request.messages:
+        console.print(Panel(Text(content), title=role, expand=False))
+
+
+@contextmanager
+def _progress(settings: RunConfig) -> Iterator[Any]:
+    """A bar with tokens, cost and time left on a terminal; a line now and then elsewhere."""
+    prices = prices_of(settings.teacher)
+    last = time.monotonic()
+
+    def described(shown: Shown) -> str:
+        tokens = shown.progress.tokens
+        cost = "" if prices is None else f", cost {prices.cost(tokens):.4f}"
+        failed = f", {shown.progress.num_failed} failed" if shown.progress.num_failed else ""
+        return f"round {shown.round_number} of {shown.num_rounds}: {tokens.total:,} tokens{cost}{failed}"
+
+    def print_line(shown: Shown) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            console.print(f"{described(shown)}, {shown.progress.num_done} of {shown.num_requests} requests")
+
+    if not console.is_terminal:
+        yield print_line
+        return
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("asking", total=None)
+        yield lambda shown: bar.update(
+            task, completed=shown.progress.num_done, total=shown.num_requests, description=described(shown)
+        )
+
+
+def rows_table(tallies: Mapping[str, ClassTally]) -> Table:
+    """Rows by class: asked, kept, by whom, the class's share before and after, tokens and cost."""
+    table = Table(title="rows by class")
+    columns = ("class", "asked", "kept", "hinted", "extractive", "share asked", "share kept", "tokens", "cost")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for name, found in tallies.items():
+        table.add_row(
+            name,
+            str(found.num_rows),
+            str(found.num_kept),
+            _share(found.hinted_share),
+            str(found.num_extractive),
+            _share(found.share_asked),
+            _share(found.share_kept),
+            f"{found.tokens.total:,}",
+            "-" if found.cost is None else f"{found.cost:.4f}",
+        )
+    return table
+
+
+def reasons_table(tallies: Mapping[str, ClassTally]) -> Table:
+    """Why answers were dropped, and rows left without an explanation, by class."""
+    table = Table(title="dropped: answers (rows left without an explanation)")
+    table.add_column("reason")
+    for name in tallies:
+        table.add_column(name, justify="right")
+    reasons = dict.fromkeys(
+        reason for found in tallies.values() for reason in (*found.dropped_answers, *found.dropped_rows)
+    )
+    for reason in reasons:
+        cells = []
+        for found in tallies.values():
+            rows = found.dropped_rows.get(reason, 0)
+            cells.append(f"{found.dropped_answers.get(reason, 0)}{f' ({rows})' if rows else ''}")
+        table.add_row(reason, *cells)
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
