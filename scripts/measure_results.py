@@ -153,10 +153,8 @@ def folder_of(runs: Path, job: Job) -> Path:
 
 
 def _one(arguments: argparse.Namespace, job: Job, folder: Path) -> None:
-    """One `clsgen train` and `clsgen eval`, unless they are done."""
-    if (folder / "metrics.json").exists():
-        return
-    overrides = [*OVERRIDES[job.method], *arguments.changes, f"output={folder}", f"train.seed={job.seed}"]
+    """The run of a job."""
+    overrides = [*OVERRIDES[job.method], *arguments.changes, f"train.seed={job.seed}"]
     if job.fold is not None:
         overrides += [
             f"data.split.num_folds={arguments.folds}",
@@ -165,14 +163,19 @@ def _one(arguments: argparse.Namespace, job: Job, folder: Path) -> None:
             "predict.explain=none",  # folds judge the probability
             "train.num_monitor_explanations=0",
         ]
+    run_once(arguments.config, overrides, folder)
+
+
+def run_once(config: Path, overrides: Sequence[str], folder: Path) -> None:
+    """One `clsgen train` and `clsgen eval` in a process of its own, unless they are done."""
+    if (folder / "metrics.json").exists():
+        return
     started = time.monotonic()
     resume = ["--resume"] if (folder / "config.yaml").exists() else []
     clsgen = [sys.executable, "-m", "clsgen"]
-    log = runs_log(folder)
-    with log.open("a") as handle:
-        subprocess.run(
-            [*clsgen, "train", str(arguments.config), *overrides, *resume], check=True, stdout=handle, stderr=handle
-        )
+    with runs_log(folder).open("a") as handle:
+        train = [*clsgen, "train", str(config), *overrides, f"output={folder}", *resume]
+        subprocess.run(train, check=True, stdout=handle, stderr=handle)
         if not resume:
             write_json_atomic(folder / "seconds.json", round(time.monotonic() - started))
         subprocess.run([*clsgen, "eval", str(folder)], check=True, stdout=handle, stderr=handle)
@@ -223,9 +226,13 @@ def _train_texts(folders: Sequence[Path]) -> list[str]:
 
 def page() -> str:
     """The page, from the committed figures."""
-    files = sorted(RESULTS.glob("*.json"))
+    import noise_study  # noqa: PLC0415  (which makes its runs by this file)
+
     head = Path("docs/results/preface.md").read_text(encoding="utf-8")
-    return "\n".join([head, *(table(json.loads(file.read_text(encoding="utf-8"))) for file in files)])
+    parts = [table(json.loads(file.read_text(encoding="utf-8"))) for file in sorted(RESULTS.glob("*.json"))]
+    if noise_study.RESULT.exists():
+        parts.append(noise_study.table(json.loads(noise_study.RESULT.read_text(encoding="utf-8"))))
+    return "\n".join([head, *parts])
 
 
 def table(result: dict[str, Any]) -> str:
@@ -244,11 +251,11 @@ def table(result: dict[str, Any]) -> str:
         "",
         *(f"`{command}`" for command in result["commands"]),
         "",
-        *_header(["", *(NAMES[method] for method in methods)]),
+        *header(["", *(NAMES[method] for method in methods)]),
     ]
     for name in [*names, "ece_reference"]:
-        lines.append(f"| {name} | " + " | ".join(_cell(methods[m][name], name != "ece") for m in methods) + " |")
-    lines += ["", "Paired differences on the same rows (95% interval):", "", *_header(["", *COMPARED])]
+        lines.append(f"| {name} | " + " | ".join(cell(methods[m][name], name != "ece") for m in methods) + " |")
+    lines += ["", "Paired differences on the same rows (95% interval):", "", *header(["", *COMPARED])]
     for pair, differences in result["differences"].items():
         ours, _, theirs = pair.partition(" - ")
         cells = [f"{d['difference']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in differences.values()]
@@ -257,20 +264,21 @@ def table(result: dict[str, Any]) -> str:
         return "\n".join([*lines, ""])
     ours = [method for method in methods if method not in BASELINES]
     lines += ["", "Explanations, free mode, as defined in docs/reference/metrics.md:", ""]
-    lines += _header(["", *(NAMES[method] for method in ours)])
+    lines += header(["", *(NAMES[method] for method in ours)])
     lines += [
-        f"| {name} | " + " | ".join(_cell(methods[method][name]) for method in ours) + " |"
+        f"| {name} | " + " | ".join(cell(methods[method][name]) for method in ours) + " |"
         for name in TEXT_FIGURES
         if name in methods[ours[0]]
     ]
     return "\n".join([*lines, ""])
 
 
-def _header(cells: Sequence[str]) -> list[str]:
+def header(cells: Sequence[str]) -> list[str]:
+    """The first two lines of a Markdown table."""
     return ["| " + " | ".join(cells) + " |", "|---" * len(cells) + "|"]
 
 
-def _cell(entry: dict[str, Any], with_interval: bool = True) -> str:
+def cell(entry: dict[str, Any], with_interval: bool = True) -> str:
     """Value, interval and seeds; the ECE's percentile interval is biased upwards, so its reference stands there."""
     if entry["value"] is None:
         return f"null: {entry.get('reason', '')}"

@@ -20,12 +20,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: a body that is sent as JSON (a str as it stands), after `delay_seconds`."""
+    """One answer: a body that is sent as JSON (a str as it stands), after `delay_seconds`.
+
+    With `sent_share` below 1 the connection is closed after that share of the body.
+    """
 
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
+    sent_share: float = 1.0
 
 
 Script = Callable[[dict[str, Any], int], Answer]
@@ -122,7 +126,7 @@ class ChatServer:
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(payload)))
         handler.end_headers()
-        handler.wfile.write(payload)
+        handler.wfile.write(payload[: round(answer.sent_share * len(payload))])
 
 
 class _Listener(ThreadingHTTPServer):

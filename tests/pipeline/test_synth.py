@@ -29,6 +29,7 @@ from clsgen.tasks.synthetic import generate_notes
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
+from measure_synth import measure
 from noise.teacher import Errors, NoisyTeacher
 
 NUM_ROWS, PREVALENCE = 240, 0.2
@@ -130,7 +131,7 @@ def test_a_second_run_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
 
 
 def test_a_server_that_fails_in_every_way_loses_no_row(tmp_path: Path) -> None:
-    """429 with Retry-After, 500, a broken body, no JSON, a wrong schema, a lost connection: each once a while."""
+    """429 with Retry-After, 500, a broken body, no JSON, a wrong schema, half an answer: each once in a while."""
     teacher = noisy(rare=1.0)
     seen: Counter[str] = Counter()
 
@@ -144,7 +145,7 @@ def test_a_server_that_fails_in_every_way_loses_no_row(tmp_path: Path) -> None:
             2: Answer('{"choices": [{"mess', status=200),
             3: Answer(completion("I would rather not say.")),
             4: Answer(completion(json.dumps({"why": "so", "verdict": "died"}))),
-            5: Answer(error("try again"), status=503),
+            5: Answer(good, sent_share=0.5),
         }
         return bad.get(len(seen) % 8, Answer(good)) if seen[text] == 1 else Answer(good)
 
@@ -158,6 +159,38 @@ def test_a_server_that_fails_in_every_way_loses_no_row(tmp_path: Path) -> None:
     assert dropped["conclusion_missing"] > 2
     assert dropped["failed"] > 1
     assert set(dropped) <= {"conclusion_missing", "failed", "label_disagreement", "duplicate"}
+
+
+def test_the_first_answer_to_a_request_stands_though_the_server_would_say_another_now(tmp_path: Path) -> None:
+    def script(body: dict[str, Any], number: int) -> Answer:
+        reason = f"Answer {number} says in a few words why this is so."
+        return Answer(completion(json.dumps({"reason": reason, "answer": "survived"})))
+
+    with ChatServer(script) as server:
+        synthesise(config(tmp_path, server.endpoint, strategy="blind"))
+        first = explained(tmp_path)
+        synthesise(config(tmp_path, server.endpoint, strategy="blind"))
+        assert explained(tmp_path) == first
+        synthesise(config(tmp_path, server.endpoint, strategy="blind", temperature=0.2))
+    assert explained(tmp_path) != first
+
+
+def test_a_slow_server_counts_as_failed_and_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
+    teacher = noisy(rare=1.0)
+    is_slow = True
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        return Answer(teacher.answer(body), delay_seconds=1.0 if is_slow and number % 5 == 0 else 0.0)
+
+    settings = {"strategy": "hinted", "num_attempts": 1, "timeout_seconds": 0.5, "concurrency": 32}
+    with ChatServer(script) as server:
+        first = synthesise(config(tmp_path, server.endpoint, **settings))
+        num_failed = first.tallies["all"].dropped_answers["failed"]
+        assert num_failed > 20
+        is_slow = False
+        second = synthesise(config(tmp_path, server.endpoint, **settings))
+    assert second.num_sent == num_failed
+    assert second.tallies["all"].num_kept == second.tallies["all"].num_rows
 
 
 def test_a_budget_stops_cleanly_and_a_larger_one_goes_on(tmp_path: Path) -> None:
@@ -285,3 +318,11 @@ def test_kill_9_loses_nothing_and_nothing_is_asked_twice(tmp_path: Path) -> None
     # a request that was under way at a kill is asked again; no answered one is
     assert sum(count - 1 for count in asked.values()) <= 3 * 4
     assert len(explained(tmp_path)) == rows
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_take_what_the_server_takes_and_no_more_memory(tmp_path: Path) -> None:
+    found = measure(tmp_path, num_rows=10_000, in_flight=64, latency_seconds=0.5)
+    assert found.num_requests >= 9_900
+    assert found.ratio > 0.9
+    assert found.grown_bytes < 24 * 2**20
