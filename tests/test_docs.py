@@ -91,6 +91,13 @@ def test_every_configuration_of_the_pages_loads(tmp_path: Path) -> None:
         load_config(tmp_path / "run.yaml")
 
 
+def test_every_example_loads() -> None:
+    examples = sorted((ROOT / "examples").glob("*.yaml"))
+    assert len(examples) > 4
+    for path in examples:
+        assert load_config(path).model.backbone == "embedded"
+
+
 def test_every_command_of_the_pages_exists_with_its_options() -> None:
     lines = [line for page in [*PAGES, ROOT / "README.md"] for block in blocks(page, "sh") for line in commands(block)]
     assert len(lines) > 15
