@@ -1,8 +1,9 @@
 """Rows of the last phase: document, instruction, question -> `Reason: ... Answer: ...`, in both modes.
 
-Train splits only. Besides the tasks as they are, claims are made of evidence_inference's rows and of trial abstracts:
-a claim is judged against the text it comes from, or against the most similar text that it does not come from.
-CliniFact is in none of it, and no row whose article CliniFact has.
+The train role only, as `data.split` deals it by default: a model tuned from this base is calibrated on rows that it has
+not seen, and chosen by others. Besides the tasks as they are, claims are made of evidence_inference's rows and of trial
+abstracts: a claim is judged against the text it comes from, or against the most similar text that it does not come
+from. CliniFact is in none of it, and no row whose article CliniFact has.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from base.corpus import clinifact_articles, read_rows
+from clsgen.config.data import DataSettings
 from clsgen.data.sentences import sentence_spans
+from clsgen.pipeline.rows import load_split
 from clsgen.tasks import esnli, evidence_inference, pubmedqa
 from clsgen.types import TaskSpec
 
@@ -105,21 +108,31 @@ def items(root: Path) -> dict[str, list[Item]]:
         root: The data folder.
     """
     os.environ.setdefault("CLSGEN_SHARED", str(root.parent))
+    held_out = {task: held_out_keys(task) for task in ("evidence_inference", "esnli", "pubmedqa")}
+    banned = clinifact_articles(root)
     trials = [
         row
         for row in read_rows(root, "evidence_inference", "train")
-        if str(row["pmid"]) not in clinifact_articles(root)
+        if str(row["pmid"]) not in banned
+        and held_out["evidence_inference"].isdisjoint({f"pmcid:{row['pmcid']}", f"pmid:{row['pmid']}"})
     ]
     found = {
         "trial_abstracts": list(_trials(trials, "abstract")),
         "trial_passages": list(_trials(trials, "evidence_context")),
         "claims_abstracts": list(_claims(trials, "abstract")),
         "claims_passages": list(_claims(trials, "evidence_context")),
-        "esnli": list(_esnli(root)),
+        "esnli": list(_esnli(root, held_out["esnli"])),
         "comve": list(_comve(root)),
-        "pubmedqa": list(_pubmedqa(root)),
+        "pubmedqa": list(_pubmedqa(root, held_out["pubmedqa"])),
     }
     return {source: [_clean(item) for item in rows] for source, rows in found.items()}
+
+
+def held_out_keys(task: str) -> frozenset[str]:
+    """Ids and group keys of a task's rows outside the train role."""
+    roles = load_split(DataSettings(task=task)).split.roles
+    rows = [row for role, found in roles.items() if role != "train" for row in found]
+    return frozenset(key for row in rows for key in (row.id, *row.groups))
 
 
 def conclusions(abstracts: Sequence[str]) -> list[Item]:
@@ -200,9 +213,9 @@ def _closest(document: str, claim: str) -> tuple[str, ...]:
     return (max(sentences, key=lambda text: len(wanted & set(re.findall(r"\w{4,}", text.lower())))),)
 
 
-def _esnli(root: Path) -> Iterator[Item]:
+def _esnli(root: Path, held_out: frozenset[str]) -> Iterator[Item]:
     for row in read_rows(root, "esnli", "train"):
-        if row["premise"]:
+        if row["premise"] and row["id"] not in held_out:
             group = f"premise:{row['premise'].lower()}"
             yield Item(esnli.SPEC, row["premise"], row["hypothesis"], row["label"], tuple(row["explanations"]), group)
 
@@ -214,8 +227,10 @@ def _comve(root: Path) -> Iterator[Item]:
         yield Item(COMVE, text, "", label, tuple(row["explanations"]), row["id"])
 
 
-def _pubmedqa(root: Path) -> Iterator[Item]:
+def _pubmedqa(root: Path, held_out: frozenset[str]) -> Iterator[Item]:
     for row in read_rows(root, "pubmedqa", "train"):
+        if row["id"] in held_out:
+            continue
         yield Item(pubmedqa.SPEC, row["context"], row["question"], row["label"], (row["explanation"],), row["id"])
 
 

@@ -11,11 +11,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from base import joint, kernels
+from base import instruct, joint, kernels
 from base.corpus import HeldOut, Tokens
 from base.optimizer import Masters
 from base.packing import rows, stream
 from base.stage import Schedule, bits_per_byte
+from clsgen.config.data import DataSettings
+from clsgen.pipeline.rows import load_split
 
 END = 1
 
@@ -138,6 +140,23 @@ def test_adam_masters_take_the_step_that_torch_takes():
         stock.step()
         stock.zero_grad()
     assert torch.allclose(model.weight, other.weight, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_no_row_outside_the_train_role_is_an_instruct_row(shared_data):
+    found = instruct.items(shared_data)
+    sources = {
+        "esnli": ["esnli"],
+        "pubmedqa": ["pubmedqa"],
+        "evidence_inference": ["trial_abstracts", "trial_passages", "claims_abstracts", "claims_passages"],
+    }
+    for task, names in sources.items():
+        roles = load_split(DataSettings(task=task, root=str(shared_data))).split.roles
+        apart = {row.document for role, rows in roles.items() if role != "train" for row in rows}
+        assert len(apart) > 100
+        for name in names:
+            assert len(found[name]) > 100
+            assert not [item for item in found[name] if item.document in apart]
 
 
 def test_held_out_texts_are_found_and_others_are_not(shared_data):

@@ -36,6 +36,7 @@ SPEC = TaskSpec("n", ("survived", "died"), "Died or survived?", "died")
         ("As the label says, she was very ill on arrival and needed two vasopressors.", "died", "leakage"),
         ("Given that the answer is died, she must have been very ill on arrival.", "died", "leakage"),
         ("I was told that she would not live, and she was very ill on arrival.", "died", "leakage"),
+        ("As the hint says, she was very ill on arrival and needed two vasopressors.", "died", "leakage"),
         ('It says "she was moribund on arrival" and that she needed two vasopressors.', "died", "quote_not_found"),
         ("She was very ill on arrival and the autopsy found an abscess in the liver.", "died", "outcome_words"),
         ("She was very ill.", "died", "degenerate"),
@@ -60,7 +61,7 @@ def test_outcome_words_of_the_document_and_own_leak_phrases() -> None:
     [
         "The labels of the bottles were read, and the given dose was 5 mg as stated in the text.",
         "The answer to treatment was good and the lactate fell from 8.2 within two days.",
-        "Nothing was said of hints of infection, and she needed two vasopressors on arrival.",
+        "There was a hint of infection, and she needed two vasopressors on arrival.",
     ],
 )
 def test_plain_words_that_look_like_leaks_are_kept(fair: str) -> None:

@@ -44,8 +44,8 @@ _LEAKS = (
     r"(?:answer|label) (?:that )?(?:was|is|has been|were) (?:given|provided|told)",
     r"(?:i|we) (?:was|were|am|are|have been) (?:told|given|informed)",
     r"according to the (?:label|answer|annotation)",
-    r"(?:the )?(?:label|ground truth|annotation) (?:says|states|indicates|confirms|is)",
-    r"(?:the )?hint",
+    r"the (?:label|ground truth|annotation) (?:says|states|indicates|confirms|is)",
+    r"the hint (?:says|states|indicates|given|provided|that)|(?:as|by|from|per|with) the hint",
 )
 _SURE_OF_LANGUAGE = 0.8
 """Short texts are told apart by chance; below this confidence nothing is said of a language."""
