@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sklearn.metrics as reference
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
 
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.data.explanations import vocabulary_of
@@ -74,7 +76,12 @@ def test_binary_figures_agree_with_scikit_learn():
     rows = _binary_rows()
     found = evaluate(rows, BINARY, settings=SETTINGS)["metrics"]
     prob, label, decided = _arrays(rows)
+    line = LogisticRegression(C=np.inf, tol=1e-9, max_iter=1000).fit(
+        logit(np.clip(prob, 1e-9, 1 - 1e-9))[:, None], label
+    )
     expected = {
+        "calibration_slope": line.coef_[0, 0],
+        "calibration_intercept": line.intercept_[0],
         "auroc": reference.roc_auc_score(label, prob),
         "auprc": reference.average_precision_score(label, prob),
         "brier": reference.brier_score_loss(label, prob),
@@ -87,9 +94,15 @@ def test_binary_figures_agree_with_scikit_learn():
         "npv": reference.precision_score(label, decided, pos_label=False),
         "mcc": reference.matthews_corrcoef(label, decided),
     }
-    assert set(found) == {*expected, "ece", "ece_reference"}
+    others = {"ece", "ece_reference", "smooth_ece", "calibration_in_the_large"}
+    assert set(found) == {*expected, *others}
+    analytic = found["auroc"]["analytic"]
+    assert analytic["method"] == "Obuchowski"
+    assert (analytic["low"], analytic["high"]) == pytest.approx(
+        (found["auroc"]["low"], found["auroc"]["high"]), abs=0.05
+    )
     for name, value in expected.items():
-        assert found[name]["value"] == pytest.approx(value), name
+        assert found[name]["value"] == pytest.approx(value, abs=1e-4), name
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
         assert (found[name]["n"], found[name]["num_groups"]) == (120, 60)
 

@@ -5,6 +5,7 @@ Shape legend of the folder: N rows, C classes, R bootstrap draws, D distinct pro
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -82,6 +83,15 @@ def checked_weight(where: str, weight: ArrayLike | None, *, num_rows: int) -> Fl
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise DataError(f"{where}: weight must be finite and at least 0; got {float(array.min())!r} at least.")
     return array
+
+
+def as_draws(weight: FloatArray) -> FloatArray:
+    """Row weights (..., N) as (R, N), one row a draw; R is 1 without leading axes.
+
+    >>> as_draws(np.ones(3)).shape, as_draws(np.ones((4, 0))).shape
+    ((1, 3), (4, 0))
+    """
+    return weight.reshape(math.prod(weight.shape[:-1]), weight.shape[-1])
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike) -> FloatArray:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray, IntArray, weighted_mean
+from clsgen.evaluation.auroc_interval import AurocInterval, auroc_interval
+from clsgen.evaluation.calibration_line import calibration_in_the_large, calibration_line
 from clsgen.evaluation.decisions import Confusion, accuracy, confusion, f1
 from clsgen.evaluation.intervals import Statistic
 from clsgen.evaluation.measures import Measure
 from clsgen.evaluation.metrics import auprc, auroc, brier, ece, ece_reference, log_loss
+from clsgen.evaluation.smooth_ece import smooth_ece
 from clsgen.evaluation.table import Table
 
 _BINARY = {
@@ -25,6 +30,13 @@ _BINARY = {
     "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: its interval can lie above.",
     "ece_reference": "95th percentile of the ECE of the same probabilities were they perfect: labels redrawn from p, "
     "same n, same {bins} bins. An ECE below it is no evidence of miscalibration.",
+    "smooth_ece": "Smooth ECE (Blasiok and Nakkiran 2024): the scale at which the smoothed residuals y - p add up to "
+    "the scale itself; no bins. Lower is better.",
+    "calibration_in_the_large": "What must be added to each logit of p for their mean to be the share of positives. 0 "
+    "is the best; above it probabilities are too low.",
+    "calibration_slope": "Slope of the logistic regression of the label on logit p. 1 is the best; below it "
+    "probabilities are too extreme.",
+    "calibration_intercept": "Intercept of the same regression. 0 is the best beside a slope of 1.",
     "accuracy": "Share of rows whose decision at the stored threshold is the label.",
     "f1": "F1 of the positive label at the stored threshold, 2 TP / (2 TP + FP + FN). Moves with the prevalence.",
     "sensitivity": "Share of rows of the positive label decided positive at the stored threshold.",
@@ -42,10 +54,21 @@ _MULTICLASS = {
     "ece": "Mean over the classes of the one-vs-rest expected calibration error over {bins} equal-mass bins (macro). "
     "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: its interval can lie above.",
     "ece_reference": _BINARY["ece_reference"],
+    "smooth_ece": "Mean over the classes of the one-vs-rest smooth ECE (Blasiok and Nakkiran 2024; macro). Lower is "
+    "better.",
     "accuracy": "Share of rows whose decision is the label.",
     "f1": "Mean over the classes of F1 at the most probable label (macro).",
 }
-_TWO_CLASSES_ONLY = ("sensitivity", "specificity", "ppv", "npv", "mcc")
+_TWO_CLASSES_ONLY = (
+    "calibration_in_the_large",
+    "calibration_slope",
+    "calibration_intercept",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "mcc",
+)
 _RISK = {
     "risk_error": "Mean of |p - true risk|; the true risk is known because the notes are generated. Lower is better.",
     "excess_brier": "Brier score of p less that of the true risk on the same labels; 0 is the best there is on "
@@ -60,10 +83,16 @@ def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, 
     definitions = {name: text.format(bins=settings.num_bins) for name, text in _definitions(table).items()}
     reasons = _reasons(table, rows)
     computed = _scores(prob, label, settings.num_bins) | _decided(table, rows, label)
+    if table.is_binary:
+        computed |= _line(prob, label)
     measures = {
         name: Measure(definitions[name], Statistic(compute, rows), reason=reasons.get(name, reasons[""]))
         for name, compute in computed.items()
     }
+    if table.is_binary and len(rows):
+        group = [table.group[row] for row in rows]
+        found = auroc_interval(prob, label, group, confidence=settings.confidence)
+        measures["auroc"] = replace(measures["auroc"], extra={"analytic": _or_null(found)})
     measures["ece_reference"] = Measure(
         definitions["ece_reference"],
         reason=reasons[""],
@@ -74,6 +103,12 @@ def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, 
     for name in definitions.keys() - measures.keys():
         measures[name] = Measure(definitions[name], reason="defined for two classes")
     return {name: measures[name] for name in definitions}
+
+
+def _or_null(found: AurocInterval) -> dict[str, float | str | None]:
+    """The analytic interval as JSON."""
+    values = {name: getattr(found, name) for name in ("standard_error", "low", "high")}
+    return {name: None if math.isnan(value) else value for name, value in values.items()} | {"method": found.method}
 
 
 def risk_measures(table: Table, true_risk: Mapping[str, float]) -> dict[str, Measure]:
@@ -117,6 +152,15 @@ def _scores(prob: FloatArray, label: IntArray, num_bins: int) -> dict[str, Calla
         "brier": lambda weight: brier(prob, label, weight=weight),
         "log_loss": lambda weight: log_loss(prob, label, weight=weight),
         "ece": lambda weight: ece(prob, label, num_bins=num_bins, weight=weight),
+        "smooth_ece": lambda weight: smooth_ece(prob, label, weight=weight),
+    }
+
+
+def _line(prob: FloatArray, label: IntArray) -> dict[str, Callable[[FloatArray], FloatArray]]:
+    return {
+        "calibration_in_the_large": lambda weight: calibration_in_the_large(prob, label, weight=weight),
+        "calibration_slope": lambda weight: calibration_line(prob, label, weight=weight).slope,
+        "calibration_intercept": lambda weight: calibration_line(prob, label, weight=weight).intercept,
     }
 
 
@@ -150,6 +194,9 @@ def _reasons(table: Table, rows: IntArray) -> dict[str, str]:
     absent = [label for c, label in enumerate(table.spec.labels) if not (table.label_N[rows] == c).any()]
     lacks_class = f"no row is labelled {', '.join(repr(label) for label in absent)}"
     reasons = dict.fromkeys(("", "auroc", "auprc", "f1", "sensitivity", "specificity"), lacks_class)
+    reasons["calibration_in_the_large"] = lacks_class
+    separated = lacks_class if absent else "no finite slope: one probability throughout, or classes that it separates"
+    reasons |= dict.fromkeys(("calibration_slope", "calibration_intercept"), separated)
     if table.is_binary:
         positive, negative = table.positive_index, 1 - table.positive_index
         reasons["ppv"] = f"no row is decided {table.spec.labels[positive]!r}"

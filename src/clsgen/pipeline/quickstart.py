@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from transformers import TrainerCallback
 
 from clsgen.config.render import example_config
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ConfigError, DataError
+from clsgen.model.backbone import is_fast_bfloat16
 from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
@@ -35,18 +37,19 @@ def quickstart_configs(output: Path) -> list[RunConfig]:
     Args:
         output: Folder of the runs.
     """
-    notes = _short(example_config(), output, data={"num_rows": 1200}, train={"epochs": 2.0, "batch_size": 16})
+    notes = _short(example_config(), output, data={"num_rows": 1200}, train={"epochs": 1.0})
     try:
         files(notes.data.root)
     except DataError:
         return [notes]
     claims = example_config("clinifact")
-    return [notes, _short(claims, output, data={"variant": "binary"}, train={"epochs": 1.0})]
+    return [notes, _short(claims, output, data={"variant": "binary"}, train={"max_steps": 40})]
 
 
 def _short(config: RunConfig, output: Path, **changes: dict[str, object]) -> RunConfig:
-    """The configuration with settings changed, its run in `output`."""
+    """The configuration with settings changed, its run in `output`; weights as they ship where that is fast."""
     values = config.model_dump()
+    values["model"]["dtype"] = "bfloat16" if is_fast_bfloat16(torch.device("cpu")) else "float32"
     for section, settings in changes.items():
         values[section] |= settings
     return RunConfig.model_validate(values | {"output": str(output / str(config.data.task))})
