@@ -272,7 +272,7 @@ def calibrated(read: Callable[[Any], Any]) -> Probe:
         copy = lab.folder / "calibrated again"
         shutil.copytree(lab.run(config), copy)
         try:
-            return read(calibrate_run(copy))
+            return read(calibrate_run(copy).bundle)
         finally:
             shutil.rmtree(copy)
 

@@ -101,6 +101,8 @@ class Prediction:
         logits: Raw class logits on the natural prior, in the order of the labels.
         decision: The label decided by the stored threshold (two classes) or the largest probability.
         threshold: Probability of the positive label from which it is decided; None with more than two classes.
+        label_set: Labels that can't be excluded, in the order of the labels; None where the model never abstains.
+        abstained: Whether the row is left undecided: its label_set is not the decision alone. None like label_set.
         num_document_tokens_cut: Document tokens left out to fit the context; 0 if whole.
         mode: The mode of the explanation; None where none was asked for.
         explanation: The generated reason, without the stated answer; None where none was asked for.
@@ -117,6 +119,8 @@ class Prediction:
     logits: tuple[float, ...]
     decision: str
     threshold: float | None = None
+    label_set: tuple[str, ...] | None = None
+    abstained: bool | None = None
     num_document_tokens_cut: int = 0
     mode: ExplanationMode | None = None
     explanation: str | None = None

@@ -285,12 +285,20 @@ def test_predict_leaves_empty_texts_out_and_says_so(command, run_folder, tmp_pat
     assert "Left out: 1 empty_text." in ran.out
 
 
-@pytest.mark.parametrize("option", [("--method", "nonsense"), ("--threshold", "nonsense")])
-def test_calibrate_with_an_unknown_method(refused, run_folder, option):
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [
+        (("--method", "nonsense"), "'auto', 'vector', 'temperature', 'isotonic' or 'none'"),
+        (("--threshold", "nonsense"), "cost=NUMBER or alerts=NUMBER"),
+        (("--abstain", "conformal=1"), "above 0 and at most 0.999"),
+    ],
+)
+def test_calibrate_with_an_unknown_method(refused, run_folder, option, known):
     before = {path: path.read_bytes() for path in (run_folder / "model").iterdir()}
     message = refused("calibrate", run_folder, *option)
-    assert "--method must be auto, vector, temperature, isotonic or none and --threshold max_f1 or half" in message
-    assert "'nonsense'" in message
+    assert f"calibrate: {option[0].removeprefix('--')}: " in message
+    assert known in message
+    assert "; got " in message
     assert {path: path.read_bytes() for path in (run_folder / "model").iterdir()} == before
 
 

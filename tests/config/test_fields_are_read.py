@@ -191,6 +191,7 @@ CASES: dict[str, Case] = {
     "teacher.filters.is_language_checked": Case(False, synthesised(kept_of), TOLD),
     "calibrate.method": Case("vector", calibrated(lambda bundle: bundle.calibrator.method)),
     "calibrate.threshold": Case("half", calibrated(lambda bundle: bundle.rule)),
+    "calibrate.abstain": Case("band=0.1", calibrated(lambda bundle: bundle.rule.abstention)),
     "predict.batch_tokens": Case(300, num_forwards, {"predict.explain": "none"}),
     "predict.explain": Case("none", predictions(lambda found: found.explanation is None)),
     "predict.mode": Case("decision", predictions(lambda found: found.mode)),

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.metrics as reference
 from safetensors.torch import load_file
 
 import tiny
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
-from clsgen.errors import ArtifactError, CalibrationError, ConfigError, DataError, RestrictedError
+from clsgen.errors import ArtifactError, CalibrationError, ConfigError, DataError, LeakError, RestrictedError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
 from clsgen.pipeline.calibrate import calibrate_run
@@ -25,6 +26,7 @@ from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.evaluate import evaluate_file, evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import last_whole_checkpoint, train_run
+from clsgen.tasks.synthetic import generate_notes
 
 
 def config(output: Path, **sections) -> RunConfig:
@@ -498,13 +500,33 @@ def test_recalibration_on_another_sites_rows(run, tmp_path):
     import shutil
 
     copy = shutil.copytree(run, tmp_path / "copy")
-    rows = RunFolder(copy).rows("test")
+    rows = generate_notes(60, length="short", prevalence=0.4, seed=11)
     site = tmp_path / "site.jsonl"
     site.write_text("".join(json.dumps({"text": row.document, "label": row.label}) + "\n" for row in rows))
-    before = Classifier.from_pretrained(copy).bundle.calibrator
-    bundle = calibrate_run(copy, on=str(site))
-    assert bundle.calibrator.num_rows == len(rows) != before.num_rows
-    assert Classifier.from_pretrained(copy).bundle.calibrator == bundle.calibrator
+    classifier = Classifier.from_pretrained(copy)
+    before = classifier.bundle.calibrator
+    found = calibrate_run(copy, on=str(site))
+    assert found.bundle.calibrator.num_rows == len(rows) != before.num_rows
+    assert Classifier.from_pretrained(copy).bundle.calibrator == found.bundle.calibrator
+    is_died = np.array([row.label == "died" for row in rows])
+    p_old = classifier.predict_proba([row.document for row in rows])[:, 1]
+    assert found.before["brier"]["value"] == pytest.approx(np.mean((p_old - is_died) ** 2), abs=1e-6)
+    # After: judged by five calibrators, none of which saw the row; the new one on its own rows is not what is shown.
+    p_new = Classifier.from_pretrained(copy).predict_proba([row.document for row in rows])[:, 1]
+    in_sample = reference.log_loss(is_died, p_new)
+    assert found.after["log_loss"]["n"] == 60
+    assert found.after["log_loss"]["value"] > in_sample
+
+
+def test_rows_of_the_test_role_calibrate_nothing(run, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(run, tmp_path / "copy")
+    rows = RunFolder(copy).rows("test")[:3]
+    site = tmp_path / "site.jsonl"
+    site.write_text("".join(json.dumps({"text": row.document, "label": row.label}) + "\n" for row in rows))
+    with pytest.raises(LeakError, match="must hold no row of the test role; it holds 3"):
+        calibrate_run(copy, on=str(site))
 
 
 def test_a_restricted_model_takes_no_rows_from_elsewhere(run, monkeypatch):

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from clsgen.cli.display import console, quiet_libraries
-from clsgen.config.prediction import CalibrationSettings
-from clsgen.errors import ConfigError
-from clsgen.pipeline.calibrate import calibrate_run
+from clsgen.cli.display import console, figure_text, quiet_libraries
+from clsgen.pipeline.calibrate import calibrate_run, changed
 from clsgen.pipeline.folder import RunFolder
+
+_SHOWN = (
+    "log_loss",
+    "brier",
+    "ece",
+    "ece_reference",
+    "calibration_in_the_large",
+    "calibration_slope",
+    "auroc",
+    "accuracy",
+    "abstained_share",
+    "set_coverage",
+)
 
 
 def calibrate(
@@ -20,22 +33,32 @@ def calibrate(
         str | None, typer.Option(help="Labelled rows of another site; by default the run's calibration role.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="auto, vector, temperature, isotonic or none.")] = None,
-    threshold: Annotated[str | None, typer.Option(help="max_f1 or half.")] = None,
+    threshold: Annotated[str | None, typer.Option(help="A policy, as for clsgen tune.")] = None,
+    abstain: Annotated[str | None, typer.Option(help="A policy of abstention, as for clsgen tune.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
 ) -> None:
     """Fit calibrator and threshold of a model again, through the serving path; its weights stay."""
     quiet_libraries()
-    given: dict[str, Any] = {"method": method, "threshold": threshold}
-    values = RunFolder(run).config().calibrate.model_dump() | {k: v for k, v in given.items() if v is not None}
-    try:
-        settings = CalibrationSettings(**values)
-    except ValueError as error:
-        raise ConfigError(
-            f"calibrate: --method must be auto, vector, temperature, isotonic or none and --threshold max_f1 or half; "
-            f"got {method!r} and {threshold!r}. Choose one of them."
-        ) from error
-    bundle = calibrate_run(run, settings=settings, on=on, base=base)
-    rule = bundle.rule
+    settings = changed(
+        "calibrate", RunFolder(run).config().calibrate, method=method, threshold=threshold, abstain=abstain
+    )
+    found = calibrate_run(run, settings=settings, on=on, base=base)
+    calibrator, rule = found.bundle.calibrator, found.bundle.rule
+    if found.before is not None and found.after is not None:
+        console.print(_before_and_after(found.before, found.after))
     decided = "largest probability" if rule.threshold is None else f"threshold {rule.threshold:.4f} ({rule.policy})"
-    console.print(f"{bundle.calibrator.method} calibrator on {bundle.calibrator.num_rows} rows; {decided}.")
+    console.print(f"{calibrator.method} calibrator on {calibrator.num_rows} rows; {decided}.")
     console.print(f"Written to {run / 'model'}. Metrics are of the old calibrator until: clsgen eval {run}")
+
+
+def _before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
+    """The old calibrator on the new rows, beside new ones that did not see the rows they are judged on."""
+    table = Table(title="On the rows given: the old calibrator, and new ones fitted on other folds of them")
+    table.add_column("figure")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right")
+    for name in _SHOWN:
+        cells = [figure_text(part[name]) if name in part else "" for part in (before, after)]
+        if any(cells):
+            table.add_row(name, *cells)
+    return table

@@ -102,3 +102,11 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
                 table.add_row(name, f"{entry['value']:.3f}", interval, str(entry["n"]))
         table.add_section()
     return table
+
+
+def figure_text(entry: Mapping[str, Any]) -> str:
+    """A figure with its interval in one cell; empty where it is undefined."""
+    value, low, high = entry.get("value", entry.get("estimate")), entry["low"], entry["high"]
+    if value is None:
+        return ""
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"

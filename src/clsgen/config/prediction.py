@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from clsgen.config.policy import ABSTENTIONS, THRESHOLDS, parse_rule
 from clsgen.config.section import Section
 
 
@@ -16,9 +17,31 @@ class CalibrationSettings(Section):
         "auto",
         description="auto: vector (Platt for two classes), temperature alone when the rarest class has under 50 rows.",
     )
-    threshold: Literal["max_f1", "half"] = Field(
-        "max_f1", description="Two classes: how the threshold is chosen on the calibration rows; half: 0.5."
+    threshold: str = Field(
+        "max_f1",
+        description="Two classes: how the threshold is chosen on the calibration rows. max_f1; half: 0.5; youden: most "
+        "sensitivity + specificity; sensitivity=0.9, specificity=0.9 or ppv=0.5: at least so much, and the most of the "
+        "rest; cost=10: a missed positive is worth 10 false alarms; alerts=50: at most so many per 1,000 rows; knee: "
+        "nearest to the best of sensitivity, PPV and few alerts at once.",
     )
+    abstain: str = Field(
+        "none",
+        description="Which rows are left undecided. none; band=0.1: within so much of the threshold (more classes: of "
+        "the largest probability); conformal=0.9: the set of labels that holds the true one so often is not the "
+        "decided label alone; conformal_by_class=0.9: the same promise in each class.",
+    )
+
+    @field_validator("threshold")
+    @classmethod
+    def _known_threshold(cls, value: str) -> str:
+        parse_rule(value, THRESHOLDS)
+        return value
+
+    @field_validator("abstain")
+    @classmethod
+    def _known_abstention(cls, value: str) -> str:
+        parse_rule(value, ABSTENTIONS)
+        return value
 
 
 class PredictSettings(Section):

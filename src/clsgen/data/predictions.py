@@ -23,6 +23,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "logits": (list, tuple),
     "decision": (str,),
     "threshold": (int, float, type(None)),
+    "label_set": (list, tuple, type(None)),
+    "abstained": (bool, type(None)),
     "num_document_tokens_cut": (int,),
     "mode": (str, type(None)),
     "explanation": (str, type(None)),
@@ -45,6 +47,7 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
     record = asdict(prediction)
     record["probs"] = dict(prediction.probs)
     record["logits"] = list(prediction.logits)
+    record["label_set"] = None if prediction.label_set is None else list(prediction.label_set)
     return record
 
 
@@ -64,11 +67,14 @@ def from_record(record: Mapping[str, Any], where: str) -> Prediction:
         raise DataError(f"{where}: a prediction must be a JSON object; got {type(record).__name__}.")
     _check_kinds(record, where)
     _check_numbers(record, where)
+    _check_set(record, where)
     _check_explanation(record, where)
-    values = {name: value for name, value in record.items() if name not in ("probs", "logits")}
+    values = {name: value for name, value in record.items() if name not in ("probs", "logits", "label_set")}
+    label_set = record.get("label_set")
     return Prediction(
         probs={label: float(prob) for label, prob in record["probs"].items()},
         logits=tuple(float(logit) for logit in record.get("logits", ())),
+        label_set=None if label_set is None else tuple(label_set),
         **values,
     )
 
@@ -143,6 +149,21 @@ def _check_numbers(record: Mapping[str, Any], where: str) -> None:
     if record.get("num_document_tokens_cut", 0) < 0:
         got = record["num_document_tokens_cut"]
         raise DataError(f"{where}: num_document_tokens_cut must be at least 0; got {got!r}.")
+
+
+def _check_set(record: Mapping[str, Any], where: str) -> None:
+    label_set, labels = record.get("label_set"), list(record["probs"])
+    if (label_set is None) != (record.get("abstained") is None):
+        raise DataError(f"{where}: label_set and abstained must be given together, or neither.")
+    if label_set is None:
+        return
+    if len(set(map(str, label_set))) != len(label_set) or any(label not in labels for label in label_set):
+        raise DataError(f"{where}: label_set must hold some of {labels}, each once; got {label_set!r}.")
+    if record["abstained"] != (list(label_set) != [record["decision"]]):
+        raise DataError(
+            f"{where}: abstained must say whether label_set is other than the decision alone; "
+            f"got {record['abstained']!r} with {label_set!r} and {record['decision']!r}."
+        )
 
 
 def _check_explanation(record: Mapping[str, Any], where: str) -> None:

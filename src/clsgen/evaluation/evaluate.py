@@ -10,6 +10,7 @@ import numpy as np
 
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.evaluation.intervals import Draws, draw_groups
+from clsgen.evaluation.measure_abstention import abstention_measures
 from clsgen.evaluation.measure_explanations import explanation_measures
 from clsgen.evaluation.measure_probability import probability_measures, risk_measures
 from clsgen.evaluation.measures import entries
@@ -61,7 +62,7 @@ def evaluate(
     known = Context() if context is None else context
     table = tabulate(predictions, spec)
     draws = draw_groups(table.group, table.label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
-    metrics = probability_measures(table, settings)
+    metrics = probability_measures(table, settings) | abstention_measures(table)
     if known.true_risk is not None:
         metrics |= risk_measures(table, known.true_risk)
     explanations = explanation_measures(table, documents=known.documents, vocabulary=known.vocabulary)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray, IntArray
@@ -28,6 +29,7 @@ class Table:
         label_N: Known label.
         decided_N: Label decided at the stored threshold, or the most probable one.
         stated_N: Label that the explanation states.
+        set_NC: Which labels each row could not exclude; None where a row has no such set.
     """
 
     spec: TaskSpec
@@ -37,6 +39,7 @@ class Table:
     label_N: IntArray
     decided_N: IntArray
     stated_N: IntArray
+    set_NC: NDArray[np.bool_] | None
 
     @property
     def is_binary(self) -> bool:
@@ -88,7 +91,14 @@ def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:
         label_N=index_of_each["label"],
         decided_N=index_of_each["decision"],
         stated_N=index_of_each["stated_label"],
+        set_NC=_sets(rows, spec),
     )
+
+
+def _sets(rows: Sequence[Prediction], spec: TaskSpec) -> NDArray[np.bool_] | None:
+    if any(row.label_set is None for row in rows):
+        return None
+    return np.array([[label in (row.label_set or ()) for label in spec.labels] for row in rows], dtype=bool)
 
 
 def _check_rows(predictions: Sequence[Prediction], spec: TaskSpec) -> None:

@@ -23,6 +23,8 @@ def model_card(spec: TaskSpec, calibrator: Calibrator, rule: DecisionRule, *, ba
         else f"`{spec.positive}` is decided from a probability of {rule.threshold:.4f} upwards "
         f"(policy `{rule.policy}`, chosen on {rule.chosen_on} rows)."
     )
+    if rule.abstention is not None:
+        threshold += f" Rows may be left undecided (policy `{rule.abstention.policy}`)."
     restricted = (
         "\n**Restricted: made from data under an access agreement. Do not share it outside that agreement.**\n"
         if spec.is_restricted

@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from clsgen.config.prediction import CalibrationSettings
+from clsgen.config.policy import ABSTENTIONS, parse_rule
+from clsgen.config.prediction import CalibrationSettings, EvaluateSettings
 from clsgen.data.source import read_examples
-from clsgen.errors import CalibrationError, RestrictedError
+from clsgen.data.split import components
+from clsgen.errors import CalibrationError, ConfigError, LeakError, RestrictedError
+from clsgen.evaluation.conformal import conformal_floors
+from clsgen.evaluation.evaluate import Context, evaluate
 from clsgen.evaluation.thresholds import choose_threshold
 from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.checkpoint import Bundle, save_calibration
-from clsgen.model.decision import DecisionRule
+from clsgen.model.decision import Abstention, DecisionRule, judge
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.predict import columns_of
-from clsgen.types import Example, TaskSpec
+from clsgen.types import Example, Prediction, TaskSpec
+
+NUM_FOLDS = 5
+"""Folds of groups by which a new site's calibrator is judged."""
 
 
 def identity_calibrator(spec: TaskSpec) -> Calibrator:
@@ -78,18 +86,110 @@ def fit_decision(
     """
     indices = np.array([spec.labels.index(label) for label in labels])
     calibrator = fit_calibrator(logits, indices, method=settings.method)
+    return Decision(calibrator, fit_rule(calibrator.probs(logits), indices, spec, settings))
+
+
+def changed(where: str, settings: CalibrationSettings, **changes: str | None) -> CalibrationSettings:
+    """The settings with some of them changed; None leaves one as it is.
+
+    Raises:
+        ConfigError: A value that the setting does not take.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return CalibrationSettings.model_validate(settings.model_dump() | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        why = first.get("ctx", {}).get("error", f"{first['msg']}; got {given[name]!r}")
+        raise ConfigError(f"{where}: {name}: {why}. Choose one of them.") from error
+
+
+def fit_rule(
+    probs: NDArray[np.float64], labels: NDArray[np.int64], spec: TaskSpec, settings: CalibrationSettings
+) -> DecisionRule:
+    """Threshold and abstention of calibration rows.
+
+    Args:
+        probs: Calibrated probabilities of the rows, (N, C).
+        labels: Their class indices, (N,).
+        spec: The task.
+        settings: Policies of threshold and abstention.
+
+    Raises:
+        CalibrationError: The rows can't carry the policy.
+    """
     rule = identity_rule(spec)
     if spec.positive_index is not None:
-        probs = calibrator.probs(logits)[:, spec.positive_index]
-        is_positive = (indices == spec.positive_index).astype(int)
-        threshold = choose_threshold(probs, is_positive, policy=settings.threshold, role="calibration")
+        is_positive = (labels == spec.positive_index).astype(int)
+        positive = probs[:, spec.positive_index]
+        threshold = choose_threshold(positive, is_positive, policy=settings.threshold, role="calibration")
         rule = replace(rule, threshold=threshold, policy=settings.threshold)
-    return Decision(calibrator, rule)
+    return replace(rule, abstention=_abstention(probs, labels, settings.abstain))
+
+
+def _abstention(probs: NDArray[np.float64], labels: NDArray[np.int64], policy: str) -> Abstention | None:
+    asked = parse_rule(policy, ABSTENTIONS)
+    if asked.value is None:
+        return None
+    if asked.name == "band":
+        return Abstention(policy, margin=asked.value)
+    floors = conformal_floors(
+        probs, labels, coverage=asked.value, is_by_class=asked.name == "conformal_by_class", role="calibration"
+    )
+    return Abstention(policy, floors=tuple(floors.tolist()))
+
+
+def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> list[Example]:
+    """Labelled rows that calibrators and thresholds may see: the run's calibration role, or another site's file.
+
+    Args:
+        folder: The run.
+        spec: Its task.
+        on: A file of rows, read with the run's column mapping; None: the calibration role.
+
+    Raises:
+        RestrictedError: A hub data set for a restricted model.
+        LeakError: The file holds a row of the run's test role.
+        CalibrationError: No row carries a label.
+    """
+    if on is None:
+        rows = folder.rows("calibration")
+    else:
+        if spec.is_restricted and not Path(on).exists():
+            raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
+        rows = list(read_examples(on, columns_of(folder.model), labels=spec.labels).examples)
+        test = {(example.document, example.question) for example in folder.rows("test")}
+        num_shared = sum((example.document, example.question) in test for example in rows)
+        if num_shared:
+            raise LeakError(
+                f"calibrate: {on} must hold no row of the test role; it holds {num_shared}. Thresholds and calibrators "
+                "see calibration rows only: choose other rows."
+            )
+    labelled = [example for example in rows if example.label is not None]
+    if not labelled:
+        raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")
+    return labelled
+
+
+class Recalibrated(NamedTuple):
+    """A model calibrated again.
+
+    Attributes:
+        bundle: The model.
+        before: Figures of the old calibrator on the other site's rows, by name, as metrics.json holds them; None
+            without such rows.
+        after: The same of calibrators fitted on four fifths of these rows' groups and judged on the last fifth.
+    """
+
+    bundle: Bundle
+    before: dict[str, dict[str, Any]] | None = None
+    after: dict[str, dict[str, Any]] | None = None
 
 
 def calibrate_run(
     run: Path, *, settings: CalibrationSettings | None = None, on: str | None = None, base: str | None = None
-) -> Bundle:
+) -> Recalibrated:
     """Calibrate the model of a run again, in place.
 
     Args:
@@ -101,20 +201,63 @@ def calibrate_run(
 
     Raises:
         RestrictedError: A hub data set for a restricted model.
+        LeakError: The file holds rows of the test role.
+        CalibrationError: Too few rows for the calibrator, or to judge it by five folds of groups.
     """
     folder = RunFolder(run)
     config = folder.config()
-    classifier = Classifier.from_pretrained(folder.model, base=base)
-    if on is not None and classifier.spec.is_restricted and not Path(on).exists():
-        raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
-    rows: Sequence[Example] = folder.rows("calibration")
+    asked = config.calibrate if settings is None else settings
+    classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
+    old, spec = classifier.bundle, classifier.spec
+    rows = calibration_rows(folder, spec, on)
+    logits = classifier.class_logits(rows)
+    calibrator, rule = fit_decision(logits, [str(row.label) for row in rows], spec, asked)
+    bundle = replace(old, calibrator=calibrator, rule=rule)
+    found = Recalibrated(bundle)
     if on is not None:
-        rows = read_examples(on, columns_of(folder.model), labels=classifier.spec.labels).examples
-    bundle = calibrated(
-        classifier.bundle,
-        rows,
-        config.calibrate if settings is None else settings,
-        batch_tokens=config.predict.batch_tokens,
-    )
+        groups = [f"g{group}" for group in components(rows)]
+        before = grouped(judge(rows, logits, old.calibrator, old.rule), groups)
+        found = Recalibrated(
+            bundle,
+            _figures(before, spec, config.evaluate),
+            _figures(_cross_fitted(rows, logits, groups, spec, asked), spec, config.evaluate),
+        )
     save_calibration(bundle, folder.model)
-    return bundle
+    return found
+
+
+def grouped(predictions: Sequence[Prediction], groups: Sequence[str]) -> list[Prediction]:
+    """Predictions with the group of each row."""
+    return [replace(row, group=group) for row, group in zip(predictions, groups, strict=True)]
+
+
+def _cross_fitted(
+    rows: Sequence[Example],
+    logits: NDArray[np.float64],
+    groups: Sequence[str],
+    spec: TaskSpec,
+    settings: CalibrationSettings,
+) -> list[Prediction]:
+    """Each row judged by a calibrator that saw no row of its group."""
+    names = sorted(set(groups))
+    if len(names) < NUM_FOLDS:
+        raise CalibrationError(
+            f"calibrate: rows of another site must stand in {NUM_FOLDS} groups or more, so that the new calibrator can "
+            f"be judged on rows that it did not see; got {len(names)}. Give more rows."
+        )
+    fold_of = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % NUM_FOLDS, strict=True))
+    fold_N = np.array([fold_of[group] for group in groups])
+    labels = [str(row.label) for row in rows]
+    found: list[Prediction] = []
+    for fold in range(NUM_FOLDS):
+        seen, unseen = (np.flatnonzero(is_in).tolist() for is_in in (fold_N != fold, fold_N == fold))
+        calibrator, rule = fit_decision(logits[seen], [labels[row] for row in seen], spec, settings)
+        judged = judge([rows[row] for row in unseen], logits[unseen], calibrator, rule)
+        # Each fold has a threshold of its own; the decisions stay.
+        found += grouped([replace(row, threshold=None) for row in judged], [groups[row] for row in unseen])
+    return found
+
+
+def _figures(predictions: Sequence[Prediction], spec: TaskSpec, settings: EvaluateSettings) -> dict[str, Any]:
+    found: dict[str, Any] = evaluate(predictions, spec, settings=settings, context=Context("calibration"))["metrics"]
+    return found

@@ -1,0 +1,60 @@
+"""`clsgen tune`: what each threshold policy gives on calibration rows, and one of them stored in the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from clsgen.cli.display import console, figure_text, quiet_libraries
+from clsgen.config.policy import ABSTENTIONS, THRESHOLDS, spelled
+from clsgen.pipeline.tune import Tuned, tune_run
+
+_SHOWN = {"sensitivity": 3, "specificity": 3, "ppv": 3, "alerts_per_1000": 0}
+
+
+def tune(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    policy: Annotated[str | None, typer.Option(help=f"{spelled(THRESHOLDS)}. Left out: the threshold stays.")] = None,
+    abstain: Annotated[str | None, typer.Option(help=f"{spelled(ABSTENTIONS)}. Left out: it stays.")] = None,
+    on: Annotated[
+        str | None, typer.Option(help="Labelled rows that are no test rows; by default the run's calibration role.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
+) -> None:
+    """Compare threshold policies on calibration rows; with --policy or --abstain, store that choice in the model."""
+    quiet_libraries()
+    found = tune_run(run, policy=policy, abstain=abstain, on=on, base=base)
+    console.print(_table(found))
+    console.print(
+        "The threshold was chosen on these rows, so its figures here are hopeful: clsgen eval measures it on test rows."
+    )
+    rule = found.rule
+    abstention = "" if rule.abstention is None else f"; left undecided by {rule.abstention.policy}"
+    state = "Stored in the model" if found.is_stored else "In the model"
+    console.print(f"{state}: {rule.policy}, {found.result['positive']} from {rule.threshold:.4f} upwards{abstention}.")
+    for path in found.files:
+        console.print(f"Written: {path}", soft_wrap=True)
+
+
+def _table(found: Tuned) -> Table:
+    result = found.result
+    table = Table(
+        title=f"{result['num_rows']} calibration rows, {result['num_positive']} of them {result['positive']}, "
+        f"in {result['num_groups']} groups"
+    )
+    for name, justify in (("policy", "left"), ("p from", "right"), *((name, "right") for name in _SHOWN)):
+        table.add_column(name.replace("_", " "), justify=justify)  # type: ignore[arg-type]
+    for entry in result["policies"]:
+        cells = [_cell(entry[name], digits) for name, digits in _SHOWN.items()]
+        table.add_row(entry["policy"], f"{entry['threshold']:.3f}", *cells)
+    return table
+
+
+def _cell(entry: dict[str, Any], digits: int) -> str:
+    if digits:
+        return figure_text(entry)
+    low, high = entry["low"], entry["high"]
+    return f"{entry['estimate']:.0f}" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
