@@ -20,7 +20,7 @@ def test_every_draw_takes_as_many_groups_as_there_are_and_rows_follow_their_grou
     group = ["a", "b", "b", "c"]
     draws = draw_groups(group, [0, 0, 1, 0], num_draws=50, seed=0)
     assert (draws.count_RG.sum(axis=1) == 3).all()
-    weight = np.concatenate(list(draws.weights()))
+    weight = np.concatenate([draws.weights(chunk) for chunk in draws.chunks()])
     assert weight.shape == (50, 4)
     assert (weight[:, 1] == weight[:, 2]).all()
 

@@ -92,7 +92,8 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
     table = Table(title=f"{result['split']} role: {result['num_rows']} rows in {result['num_groups']} groups")
     for name, justify in (("figure", "left"), ("value", "right"), (f"{share}% interval", "right"), ("n", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for part in ("metrics", "explanations"):
+    has_texts = any(entry["n"] for entry in result["explanations"].values())
+    for part in ("metrics", "explanations") if has_texts else ("metrics",):
         for name, entry in result[part].items():
             if entry["value"] is None:
                 table.add_row(name, "-", str(entry.get("reason", "")), str(entry["n"]))

@@ -8,32 +8,70 @@ from typing import Annotated
 import typer
 
 from clsgen.cli.display import console, metrics_table, quiet_libraries, row_progress
+from clsgen.config.prediction import EvaluateSettings
+from clsgen.data.scores import ScoreColumns
 from clsgen.errors import ConfigError
-from clsgen.pipeline.evaluate import evaluate_file, evaluate_run
+from clsgen.pipeline.evaluate import evaluate_file, evaluate_run, evaluate_scores
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="Run directory, or a jsonl file of predictions.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Predictions file: the folder that metrics.json goes to.")
-    ] = None,
+    source: Annotated[Path, typer.Argument(help="Run directory, a jsonl file of predictions, or a table.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder that metrics.json goes to.")] = None,
     positive: Annotated[
-        str | None, typer.Option(help="Predictions file, two classes: the positive label; by default the second.")
+        str | None, typer.Option(help="Two classes: the positive label. jsonl: by default the second; table: 1.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
+    base: Annotated[str | None, typer.Option(help="Run directory: where the base weights are, if they moved.")] = None,
+    prob: Annotated[
+        list[str] | None,
+        typer.Option(help="Table: column of the positive label's probability; or LABEL=COLUMN for every label."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Table: column of the known label.")] = None,
+    group: Annotated[str | None, typer.Option(help="Table: column that ties rows together.")] = None,
+    row_id: Annotated[str | None, typer.Option("--id", help="Table: column of the id, which must not repeat.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Table, two classes: positive from here upwards; by default 0.5.")
+    ] = None,
+    bootstrap: Annotated[int | None, typer.Option(help="Table: draws of each interval; by default 1,000.")] = None,
 ) -> None:
-    """Run directory: predict the test role and write metrics.json. Predictions file: judge it as it is."""
+    """Judge a run's test role (predicted first), a jsonl file of predictions, or columns of a csv, tsv or parquet."""
     quiet_libraries()
-    if source.is_dir():
+    of_table = {"--prob": prob, "--label": label, "--group": group, "--id": row_id, "--threshold": threshold}
+    given = [name for name, value in (of_table | {"--bootstrap": bootstrap}).items() if value is not None]
+    folder = source.parent if output is None else output
+    written = [folder / "metrics.json"]
+    if prob and label:
+        columns = ScoreColumns(_columns(prob), label, group, row_id, positive)
+        settings = EvaluateSettings() if bootstrap is None else _with_draws(bootstrap)
+        result = evaluate_scores(
+            source, folder, columns, threshold=0.5 if threshold is None else threshold, settings=settings
+        )
+    elif given:
+        raise ConfigError(f"eval: a table needs --prob and --label; got {', '.join(given)} alone. Name both columns.")
+    elif source.is_dir():
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
         with row_progress("predicting") as on_progress:
             result = evaluate_run(source, base=base, on_progress=on_progress)
         written = [source / "predictions.jsonl", source / "metrics.json"]
     else:
-        folder = source.parent if output is None else output
         result = evaluate_file(source, folder, positive=positive)
-        written = [folder / "metrics.json"]
     console.print(metrics_table(result))
     for path in written:
         console.print(f"Written: {path}", soft_wrap=True)
+
+
+def _columns(prob: list[str]) -> dict[str, str]:
+    """Label -> column; a single column without a label is the positive one's."""
+    if len(prob) == 1 and "=" not in prob[0]:
+        return {"": prob[0]}
+    pairs = [each.partition("=") for each in prob]
+    if any(not equals for _, equals, _ in pairs) or len({label for label, _, _ in pairs}) < len(pairs):
+        raise ConfigError(f"eval: --prob must be one column, or LABEL=COLUMN once for every label; got {prob}.")
+    return {label: column for label, _, column in pairs}
+
+
+def _with_draws(bootstrap: int) -> EvaluateSettings:
+    try:
+        return EvaluateSettings(num_bootstrap=bootstrap)
+    except ValueError as error:
+        raise ConfigError(f"eval: --bootstrap must be 100 or more; got {bootstrap}. 1,000 is the default.") from error

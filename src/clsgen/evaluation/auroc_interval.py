@@ -60,9 +60,7 @@ class AurocDifference(NamedTuple):
     method: str
 
 
-def auroc_interval(
-    prob: ArrayLike, label: ArrayLike, group: Sequence[str], *, confidence: float = 0.95
-) -> AurocInterval:
+def auroc_interval(prob: ArrayLike, label: ArrayLike, group: ArrayLike, *, confidence: float = 0.95) -> AurocInterval:
     """The AUROC of one system with its interval.
 
     Args:
@@ -89,7 +87,7 @@ def auroc_interval(
 
 
 def auroc_difference(
-    first: ArrayLike, second: ArrayLike, label: ArrayLike, group: Sequence[str], *, confidence: float = 0.95
+    first: ArrayLike, second: ArrayLike, label: ArrayLike, group: ArrayLike, *, confidence: float = 0.95
 ) -> AurocDifference:
     """The AUROCs of two systems on the same rows: difference, interval, test.
 
@@ -117,13 +115,13 @@ def auroc_difference(
     return AurocDifference(difference, error, difference - reach, difference + reach, p_value, method)
 
 
-def _areas(probs: Sequence[ArrayLike], label: ArrayLike, group: Sequence[str]) -> tuple[FloatArray, FloatArray, str]:
+def _areas(probs: Sequence[ArrayLike], label: ArrayLike, group: ArrayLike) -> tuple[FloatArray, FloatArray, str]:
     """Areas (K,), their covariance (K, K), and the method's name."""
     rows = [checked("auroc_interval", prob, label, None) for prob in probs]
     if any(each.prob.ndim != 1 for each in rows):
         raise DataError("auroc_interval: prob must be of shape (N,), two classes; got one column a class.")
     label_N = rows[0].label
-    names, group_N = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)
+    names, group_N = np.unique(np.asarray(group), return_inverse=True)
     if group_N.shape != label_N.shape:
         raise DataError(f"auroc_interval: group must be as long as label ({len(label_N)}); got {len(group_N)}.")
     method = "DeLong" if len(names) == len(label_N) else "Obuchowski"

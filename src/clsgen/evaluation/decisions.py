@@ -43,6 +43,11 @@ class Confusion(NamedTuple):
         return ratio(self.true_negative, self.true_negative + self.false_negative)
 
     @property
+    def accuracy(self) -> FloatArray:
+        """Share of rows decided rightly; NaN without a row."""
+        return ratio(self.true_positive + self.true_negative, sum(self))
+
+    @property
     def f1(self) -> FloatArray:
         """2 TP / (2 TP + FP + FN); NaN without a positive row."""
         has_positive = self.true_positive + self.false_negative > 0

@@ -60,7 +60,17 @@ def evaluate(
         DataError: An id twice, labels or probabilities that don't fit the task, a row without document or true risk.
     """
     known = Context() if context is None else context
-    table = tabulate(predictions, spec)
+    return evaluate_table(tabulate(predictions, spec), settings=settings, known=known)
+
+
+def evaluate_table(table: Table, *, settings: EvaluateSettings, known: Context) -> dict[str, Any]:
+    """`evaluate` of rows that are arrays already.
+
+    Args:
+        table: The rows.
+        settings: Draws, confidence, bins, seed.
+        known: Documents, vocabulary, true risks.
+    """
     draws = draw_groups(table.group, table.label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
     metrics = probability_measures(table, settings) | abstention_measures(table)
     if known.true_risk is not None:
@@ -78,14 +88,14 @@ def evaluate(
 def _counts(table: Table) -> dict[str, Any]:
     is_cut = [row.num_document_tokens_cut > 0 for row in table.predictions]
     return {
-        "num_rows": len(table.predictions),
-        "num_groups": len(set(table.group)),
+        "num_rows": len(table.label_N),
+        "num_groups": len(np.unique(table.group)),
         "num_unlabelled": int((table.label_N < 0).sum()),
         "num_by_label": {label: int((table.label_N == c).sum()) for c, label in enumerate(table.spec.labels)},
         "labels": list(table.spec.labels),
         "positive": table.spec.positive,
-        "threshold": table.predictions[0].threshold,
-        "truncated_share": float(np.mean(is_cut)),
+        "threshold": table.threshold,
+        "truncated_share": float(np.mean(is_cut)) if is_cut else None,
     }
 
 

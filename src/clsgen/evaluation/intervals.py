@@ -7,7 +7,9 @@ Cameron, Gelbach and Miller (2008), Review of Economics and Statistics 90(3), on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,8 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray, IntArray
 
-_MAX_ELEMENTS = 2**21
+_MAX_ELEMENTS = 2**19
 _MAX_ROUNDS = 1000
+
+MAX_DRAWN_ROWS = 10**9
+"""Rows times draws beyond which none is made: they would take minutes to hours."""
+
+TOO_FEW = "no interval: too few groups to draw from"
+TOO_MANY = "no interval: rows times draws above 1,000,000,000; ask for fewer draws"
 
 
 class Interval(NamedTuple):
@@ -65,56 +73,66 @@ class Draws:
         count_RG: How often each draw holds each group; no draw at all where none could be made.
         group_N: Index of each row's group.
         num_redrawn: Draws thrown away because they lacked a class.
+        reason: Why there is no draw; "" where there are some.
     """
 
-    count_RG: NDArray[np.int32]
+    count_RG: NDArray[np.uint8]
     group_N: IntArray
     num_redrawn: int
+    reason: str = ""
 
-    def weights(self) -> Iterator[FloatArray]:
-        """Yields row weights (r, N) of a few draws at a time, R in all."""
-        chunk = max(1, _MAX_ELEMENTS // max(1, len(self.group_N)))
-        for start in range(0, len(self.count_RG), chunk):
-            yield self.count_RG[start : start + chunk, self.group_N].astype(np.float64)
+    def chunks(self) -> list[slice]:
+        """A few draws at a time, so that their weights stay small; all of them in order."""
+        size = max(1, _MAX_ELEMENTS // max(1, len(self.group_N)))
+        return [slice(start, start + size) for start in range(0, len(self.count_RG), size)]
+
+    def weights(self, chunk: slice) -> FloatArray:
+        """Row weights (r, N) of some draws."""
+        return self.count_RG[chunk, self.group_N].astype(np.float64)
 
 
-def draw_groups(group: Sequence[str], label: ArrayLike, *, num_draws: int = 1000, seed: int = 0) -> Draws:
+def draw_groups(group: ArrayLike, label: ArrayLike, *, num_draws: int = 1000, seed: int = 0) -> Draws:
     """Draws as many groups as there are, with replacement, num_draws times.
 
     Args:
-        group: (N,) name of each row's group; the order of rows does not change the draws.
+        group: (N,) name or index of each row's group; the order of rows does not change the draws.
         label: (N,) class index, -1 where unlabelled. A draw that lacks a class which the rows have is redrawn.
         num_draws: Draws, R.
         seed: Seed of the draws.
 
     Returns:
-        The draws; none of them where there is one group only, or where classes stand in so few groups that a
+        The draws; none of them where there is one group only, where rows times draws pass MAX_DRAWN_ROWS, or where
+        classes stand in so few groups that a
         draw with all of them did not come up in 1,000 attempts.
 
     Raises:
         DataError: group and label differ in length.
     """
-    names, group_N = np.unique(np.asarray(group, dtype=np.str_), return_inverse=True)
+    names, group_N = np.unique(np.asarray(group), return_inverse=True)
     label_N = np.asarray(label, dtype=np.int64)
     if label_N.shape != group_N.shape:
         raise DataError(f"draw_groups: label must be as long as group ({len(group_N)}); got {label_N.shape}.")
     num_groups = len(names)
-    none = np.zeros((0, num_groups), dtype=np.int32)
+    none = np.zeros((0, num_groups), dtype=np.uint8)
     if num_groups < 2:
-        return Draws(none, group_N, 0)
+        return Draws(none, group_N, 0, TOO_FEW)
+    if num_draws * len(label_N) > MAX_DRAWN_ROWS:
+        return Draws(none, group_N, 0, TOO_MANY)
     has_class_GC = _class_counts(group_N, label_N, num_groups)
-    count_RG = np.zeros((num_draws, num_groups), dtype=np.int32)
+    count_RG = np.zeros((num_draws, num_groups), dtype=np.uint8)
     rng = np.random.default_rng(seed)
     pending, num_redrawn = np.arange(num_draws), 0
+    lacks_class = np.zeros(num_draws, dtype=bool)
     for _ in range(_MAX_ROUNDS):
         for draw in pending:
-            count_RG[draw] = np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups)
-        lacks_class = (count_RG[pending] @ has_class_GC == 0).any(axis=1)
-        pending = pending[lacks_class]
+            counts = np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups)
+            count_RG[draw] = counts  # more than 255 of one group does not happen: below 256 groups it can't
+            lacks_class[draw] = (counts @ has_class_GC == 0).any()
+        pending = pending[lacks_class[pending]]
         num_redrawn += len(pending)
         if not len(pending):
             return Draws(count_RG, group_N, num_redrawn)
-    return Draws(none, group_N, num_redrawn)
+    return Draws(none, group_N, num_redrawn, TOO_FEW)
 
 
 def cluster_bootstrap(
@@ -134,14 +152,24 @@ def cluster_bootstrap(
     """
     if not 0 < confidence < 1:
         raise DataError(f"cluster_bootstrap: confidence must be between 0 and 1; got {confidence!r}.")
-    drawn: dict[str, list[FloatArray]] = {name: [] for name in statistics}
-    for weight_RN in draws.weights():
-        for name, statistic in statistics.items():
-            drawn[name].append(statistic.compute(weight_RN[:, statistic.rows]))
+    rows_of = {id(each.rows): each.rows for each in statistics.values()}
+
+    def computed(chunk: slice) -> dict[str, FloatArray]:
+        weight_RN = draws.weights(chunk)
+        weight_of = {key: weight_RN[:, rows] for key, rows in rows_of.items()}  # gathered once for all that read them
+        return {name: each.compute(weight_of[id(each.rows)]) for name, each in statistics.items()}
+
+    with ThreadPoolExecutor(_num_threads()) as pool:  # numpy computes outside the interpreter's lock
+        parts = list(pool.map(computed, draws.chunks()))
     return {
-        name: _interval(statistic, np.concatenate([np.zeros(0), *drawn[name]]), draws, confidence)
+        name: _interval(statistic, np.concatenate([np.zeros(0), *(part[name] for part in parts)]), draws, confidence)
         for name, statistic in statistics.items()
     }
+
+
+def _num_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def paired_difference(first: Statistic, second: Statistic, draws: Draws, *, confidence: float = 0.95) -> Interval:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,12 +15,14 @@ from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray, IntArray, weighted_mean
 from clsgen.evaluation.auroc_interval import AurocInterval, auroc_interval
 from clsgen.evaluation.calibration_line import calibration_in_the_large, calibration_line
-from clsgen.evaluation.decisions import Confusion, accuracy, confusion, f1
+from clsgen.evaluation.decisions import accuracy, confusion, f1
 from clsgen.evaluation.intervals import Statistic
 from clsgen.evaluation.measures import Measure
 from clsgen.evaluation.metrics import auprc, auroc, brier, ece, ece_reference, log_loss
 from clsgen.evaluation.smooth_ece import smooth_ece
 from clsgen.evaluation.table import Table
+
+Found = TypeVar("Found")
 
 _BINARY = {
     "auroc": "Area under the ROC curve; ties count one half. Higher is better, 0.5 is chance.",
@@ -79,6 +83,8 @@ _RISK = {
 def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, Measure]:
     """Gives the measures of the labelled rows, in the order of the table that shows them."""
     rows = np.flatnonzero(table.label_N >= 0)
+    if table.is_binary:  # in ascending order the metrics need not sort
+        rows = rows[np.argsort(table.prob[rows], kind="stable")]
     prob, label = table.prob[rows], table.target(table.label_N[rows])
     definitions = {name: text.format(bins=settings.num_bins) for name, text in _definitions(table).items()}
     reasons = _reasons(table, rows)
@@ -90,8 +96,7 @@ def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, 
         for name, compute in computed.items()
     }
     if table.is_binary and len(rows):
-        group = [table.group[row] for row in rows]
-        found = auroc_interval(prob, label, group, confidence=settings.confidence)
+        found = auroc_interval(prob, label, table.group[rows], confidence=settings.confidence)
         measures["auroc"] = replace(measures["auroc"], extra={"analytic": _or_null(found)})
     measures["ece_reference"] = Measure(
         definitions["ece_reference"],
@@ -156,29 +161,41 @@ def _scores(prob: FloatArray, label: IntArray, num_bins: int) -> dict[str, Calla
     }
 
 
+def _once(compute: Callable[[FloatArray], Found]) -> Callable[[FloatArray], Found]:
+    """Keeps the answer for the weights that were asked for last, as several figures are read off one table or fit."""
+    kept = threading.local()  # draws are computed in several threads
+
+    def answer(weight: FloatArray) -> Found:
+        if getattr(kept, "weight", None) is not weight:
+            kept.weight, kept.found = weight, compute(weight)
+        found: Found = kept.found
+        return found
+
+    return answer
+
+
 def _line(prob: FloatArray, label: IntArray) -> dict[str, Callable[[FloatArray], FloatArray]]:
+    line = _once(lambda weight: calibration_line(prob, label, weight=weight))
     return {
         "calibration_in_the_large": lambda weight: calibration_in_the_large(prob, label, weight=weight),
-        "calibration_slope": lambda weight: calibration_line(prob, label, weight=weight).slope,
-        "calibration_intercept": lambda weight: calibration_line(prob, label, weight=weight).intercept,
+        "calibration_slope": lambda weight: line(weight).slope,
+        "calibration_intercept": lambda weight: line(weight).intercept,
     }
 
 
 def _decided(table: Table, rows: IntArray, label: IntArray) -> dict[str, Callable[[FloatArray], FloatArray]]:
     num_labels = table.spec.num_labels
     decided = table.target(table.decided_N[rows])
-    likeliest = decided if table.is_binary else table.argmax_N[rows]
-
-    def counts(weight: FloatArray) -> Confusion:
-        return confusion(decided, label, weight=weight)
-
-    common: dict[str, Callable[[FloatArray], FloatArray]] = {
-        "accuracy": lambda weight: accuracy(decided, label, num_classes=num_labels, weight=weight),
-        "f1": lambda weight: f1(likeliest, label, num_classes=num_labels, weight=weight),
-    }
     if not table.is_binary:
-        return common
-    return common | {
+        likeliest = table.argmax_N[rows]
+        return {
+            "accuracy": lambda weight: accuracy(decided, label, num_classes=num_labels, weight=weight),
+            "f1": lambda weight: f1(likeliest, label, num_classes=num_labels, weight=weight),
+        }
+    counts = _once(lambda weight: confusion(decided, label, weight=weight))
+    return {
+        "accuracy": lambda weight: counts(weight).accuracy,
+        "f1": lambda weight: counts(weight).f1,
         "sensitivity": lambda weight: counts(weight).sensitivity,
         "specificity": lambda weight: counts(weight).specificity,
         "ppv": lambda weight: counts(weight).ppv,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clsgen.evaluation.intervals import Draws, Statistic, cluster_bootstrap
+from clsgen.evaluation.intervals import TOO_FEW, Draws, Statistic, cluster_bootstrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def entries(measures: Mapping[str, Measure], draws: Draws, *, confidence: float)
             entry["value"], entry["low"], entry["high"] = (_or_null(number) for number in found[:3])
             entry["n"], entry["num_groups"] = found.num_rows, found.num_groups
             if entry["value"] is not None:
-                reason = "" if entry["low"] is not None else "no interval: too few groups to draw from"
+                reason = "" if entry["low"] is not None else draws.reason or TOO_FEW
             if found.num_undefined:
                 entry["num_undefined_draws"] = found.num_undefined
         elif measure.point is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray, IntArray
 from clsgen.types import Prediction, TaskSpec
+
+if TYPE_CHECKING:  # which loads pyarrow
+    from clsgen.data.scores import Scores
 
 ABSENT = -1
 """Class index of a row without label, or of an explanation that states none."""
@@ -23,8 +27,9 @@ class Table:
 
     Attributes:
         spec: The task.
-        predictions: The rows, sorted by id.
-        group: Group of each row; a row without group is a group of its own.
+        predictions: The rows, sorted by id; () where columns of a file are judged, which hold no texts.
+        group: (N,) name or index of each row's group; a row without group is a group of its own.
+        threshold: Probability from which the positive label was decided; None with more than two classes.
         prob_NC: Calibrated probabilities.
         label_N: Known label.
         decided_N: Label decided at the stored threshold, or the most probable one.
@@ -34,7 +39,8 @@ class Table:
 
     spec: TaskSpec
     predictions: tuple[Prediction, ...]
-    group: tuple[str, ...]
+    group: NDArray[np.str_] | IntArray
+    threshold: float | None
     prob_NC: FloatArray
     label_N: IntArray
     decided_N: IntArray
@@ -86,12 +92,39 @@ def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:
     return Table(
         spec=spec,
         predictions=rows,
-        group=tuple(f"row:{row.id}" if row.group is None else f"group:{row.group}" for row in rows),
+        group=np.array([f"row:{row.id}" if row.group is None else f"group:{row.group}" for row in rows]),
+        threshold=rows[0].threshold,
         prob_NC=np.array([[row.probs[label] for label in spec.labels] for row in rows], dtype=np.float64),
         label_N=index_of_each["label"],
         decided_N=index_of_each["decision"],
         stated_N=index_of_each["stated_label"],
         set_NC=_sets(rows, spec),
+    )
+
+
+def table_of_scores(scores: Scores, spec: TaskSpec, *, threshold: float) -> Table:
+    """Gives the table of a file's columns; nothing in it was explained.
+
+    Args:
+        scores: The columns.
+        spec: The task; labels in the order of the columns.
+        threshold: Two classes: the positive label is decided from here upwards. More: the largest probability decides.
+    """
+    is_binary = spec.num_labels == 2
+    decided_N = scores.prob_NC.argmax(1)
+    if is_binary:
+        positive = spec.labels.index(str(spec.positive))
+        decided_N = np.where(scores.prob_NC[:, positive] >= threshold, positive, 1 - positive)
+    return Table(
+        spec=spec,
+        predictions=(),
+        group=scores.group_N,
+        threshold=threshold if is_binary else None,
+        prob_NC=scores.prob_NC,
+        label_N=scores.label_N,
+        decided_N=decided_N,
+        stated_N=np.full(len(decided_N), ABSENT),
+        set_NC=None,
     )
 
 

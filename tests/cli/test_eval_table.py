@@ -1,0 +1,142 @@
+"""`clsgen eval TABLE`: anybody's columns, judged as scikit-learn judges them; what can't be judged is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import sklearn.metrics as reference
+
+
+def binary(num_rows: int = 300) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    rng = np.random.default_rng(3)
+    prob = rng.beta(1, 2, num_rows).round(3)
+    label = (rng.random(num_rows) < prob).astype(int)
+    return prob, label, [f"g{i}" for i in rng.integers(0, 120, num_rows)]
+
+
+def written(folder: Path, text: str, name: str = "scores.csv") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def table(prob, label, group) -> str:
+    rows = zip(prob, label, group, strict=True)
+    return "p,y,g,id\n" + "".join(f"{p},{y},{g},r{i}\n" for i, (p, y, g) in enumerate(rows))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "csv.gz"])
+def test_figures_are_those_of_scikit_learn(tmp_path, command, kind):
+    import gzip
+
+    prob, label, group = binary()
+    source = tmp_path / f"scores.{kind}"
+    text = table(prob, label, group)
+    if kind == "parquet":
+        columns = {"p": prob, "y": label, "g": group, "id": [f"r{i}" for i in range(len(prob))]}
+        pyarrow.parquet.write_table(pyarrow.table(columns), source)
+    elif kind == "csv.gz":
+        source.write_bytes(gzip.compress(text.encode()))
+    else:
+        source.write_text(text.replace(",", "\t") if kind == "tsv" else text)
+    options = ("--prob", "p", "--label", "y", "--group", "g", "--id", "id", "--threshold", 0.4, "--bootstrap", 200)
+    ran = command("eval", source, "-o", tmp_path / "out", *options)
+    assert ran.code == 0, ran.err
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    figures = {name: entry["value"] for name, entry in result["metrics"].items()}
+    decided = prob >= 0.4
+    expected = {
+        "auroc": reference.roc_auc_score(label, prob),
+        "auprc": reference.average_precision_score(label, prob),
+        "brier": reference.brier_score_loss(label, prob),
+        "log_loss": reference.log_loss(label, prob),
+        "f1": reference.f1_score(label, decided),
+        "accuracy": reference.accuracy_score(label, decided),
+        "mcc": reference.matthews_corrcoef(label, decided),
+    }
+    for name, value in expected.items():
+        assert figures[name] == pytest.approx(value, abs=1e-9), name
+    assert result["num_groups"] == len(set(group))
+    assert result["metrics"]["auroc"]["low"] < figures["auroc"] < result["metrics"]["auroc"]["high"]
+    assert result["metrics"]["auroc"]["analytic"]["method"] == "Obuchowski"
+    assert "readability" not in ran.out, "there are no texts to judge"
+
+
+def test_the_order_of_rows_changes_nothing(tmp_path, command):
+    prob, label, group = binary()
+    lines = table(prob, label, group).splitlines(keepends=True)
+    options = ("--prob", "p", "--label", "y", "--group", "g", "--bootstrap", 100)
+    found = []
+    for name, rows in (("a", lines[1:]), ("b", lines[:0:-1])):
+        source = written(tmp_path, lines[0] + "".join(rows), f"{name}.csv")
+        assert command("eval", source, "-o", tmp_path / name, *options).code == 0
+        found.append(json.loads((tmp_path / name / "metrics.json").read_text())["metrics"])
+    for name, entry in found[0].items():
+        for end in ("value", "low", "high"):
+            assert entry[end] == pytest.approx(found[1][name][end], abs=1e-9), name
+
+
+def test_three_classes_a_column_each(tmp_path, command):
+    rng = np.random.default_rng(0)
+    prob = rng.dirichlet([1, 1, 1], 200)
+    label = np.array(["low", "mid", "high"])[[rng.choice(3, p=row) for row in prob]]
+    text = "a,b,c,y\n" + "".join(f"{a},{b},{c},{y}\n" for (a, b, c), y in zip(prob.tolist(), label, strict=True))
+    options = ("--prob", "low=a", "--prob", "mid=b", "--prob", "high=c", "--label", "y", "--bootstrap", 100)
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path, *options)
+    assert ran.code == 0, ran.err
+    figures = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    index = np.array([["low", "mid", "high"].index(y) for y in label])
+    assert figures["auroc"]["value"] == pytest.approx(reference.roc_auc_score(index, prob, multi_class="ovr"))
+    assert figures["accuracy"]["value"] == pytest.approx((prob.argmax(1) == index).mean())
+
+
+def test_rows_without_label_are_counted_and_one_class_is_undefined_not_zero(tmp_path, command):
+    text = "p,y\n0.2,1\n0.7,1\n0.4,\n"
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path, "--prob", "p", "--label", "y")
+    assert ran.code == 0, ran.err
+    result = json.loads((tmp_path / "metrics.json").read_text())
+    assert result["num_unlabelled"] == 1
+    assert result["metrics"]["auroc"]["value"] is None
+    assert result["metrics"]["auroc"]["reason"] == "no row is labelled '0'"
+    assert result["metrics"]["brier"]["value"] == pytest.approx((0.64 + 0.09) / 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("p,y\n0.2,1\nnan,0\n", (), "p must be a number from 0 to 1 in every row; got nan in row 2 (1 such rows)"),
+        ("p,y\n0.2,1\n1.2,0\n", (), "got 1.2 in row 2"),
+        ("p,y\n0.2,1\nmany,0\n", (), "many"),
+        ("p,y\n0.2,yes\n0.3,no\n", (), "positive must say which label the probability is of; y holds ['no', 'yes']"),
+        ("p,y\n0.2,a\n0.3,b\n0.1,c\n", ("--positive", "a"), "Name a column for every label: --prob LABEL=COLUMN"),
+        ("p,y,g\n0.2,1,a\n0.3,0,\n", ("--group", "g"), "g must be given in every row; row 2 has none"),
+        ("p,y,k\n0.2,1,a\n0.3,0,a\n", ("--id", "k"), "k must hold every id once; got 'a' more than once"),
+        ("q,y\n0.2,1\n", (), "p"),
+        ("p,y\n", (), "the file must hold at least one row"),
+        ("p,y\n0.2,1\n", ("--threshold", "2"), "threshold must be from 0 to 1; got 2"),
+        ("p,y\n0.2,1\n", ("--bootstrap", "5"), "--bootstrap must be 100 or more; got 5"),
+        ("p,y\n0.2,1\n", ("--prob", "no=p"), "LABEL=COLUMN once for every label"),
+    ],
+)
+def test_what_cannot_be_judged_is_named(tmp_path, command, text, options, message):
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path / "out", "--prob", "p", "--label", "y", *options)
+    assert ran.code == 2, ran.out
+    assert message in " ".join(ran.err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_probabilities_must_add_up(tmp_path, command):
+    source = written(tmp_path, "a,b,y\n0.2,0.8,a\n0.3,0.6,b\n")
+    ran = command("eval", source, "-o", tmp_path / "out", "--prob", "a=a", "--prob", "b=b", "--label", "y")
+    assert ran.code == 2
+    assert "must add up to 1; got 0.8999999999999999 in row 2" in " ".join(ran.err.split())
+
+
+def test_a_column_alone_is_refused(tmp_path, command):
+    ran = command("eval", written(tmp_path, "p,y\n0.2,1\n"), "--label", "y")
+    assert ran.code == 2
+    assert "a table needs --prob and --label; got --label alone" in " ".join(ran.err.split())
