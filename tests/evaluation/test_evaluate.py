@@ -94,7 +94,11 @@ def test_binary_figures_agree_with_scikit_learn():
         "npv": reference.precision_score(label, decided, pos_label=False),
         "mcc": reference.matthews_corrcoef(label, decided),
     }
-    others = {"ece", "ece_reference", "smooth_ece", "calibration_in_the_large"}
+    others = {"ece", "ece_reference", "ece_width", "ece_top_label", "smooth_ece", "calibration_in_the_large"}
+    others |= {"ici", "e50", "e90", "brier_miscalibration", "brier_discrimination", "brier_uncertainty"}
+    parts = [found[f"brier_{name}"]["value"] for name in ("miscalibration", "discrimination", "uncertainty")]
+    assert parts[0] - parts[1] + parts[2] == pytest.approx(found["brier"]["value"])
+    assert 0 < found["e50"]["value"] <= found["e90"]["value"]
     assert set(found) == {*expected, *others}
     analytic = found["auroc"]["analytic"]
     assert analytic["method"] == "Obuchowski"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clsgen.errors import DataError
-from clsgen.evaluation.metrics import auprc, auroc, brier, ece, ece_reference, log_loss
+from clsgen.evaluation.metrics import auprc, auroc, brier, ece, ece_reference, ece_top_label, ece_width, log_loss
 
 BINARY = {"auroc": auroc, "auprc": auprc, "brier": brier, "log_loss": log_loss, "ece": ece}
 # Probabilities on a grid, so that ties are common.
@@ -211,3 +212,40 @@ def test_reference_depends_on_seed_but_not_on_order():
 
 def test_reference_of_no_rows_is_undefined():
     assert math.isnan(ece_reference([]))
+
+
+# ---- the other calibration errors, by a loop over bins ----
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.integers(1, 6))
+def test_ece_width_is_the_sum_over_bins(drawn, num_bins):
+    prob, label, count = _split(drawn)
+    total, edges = 0.0, np.arange(num_bins + 1) / num_bins
+    for low, high in itertools.pairwise(edges):
+        is_in = (prob >= low) & ((prob < high) | (high == 1))
+        total += abs(np.sum(count * (prob - label) * is_in))
+    found = float(ece_width(prob, label, num_bins=num_bins, weight=count))
+    assert found == pytest.approx(total / count.sum() if count.sum() else np.nan, abs=1e-9, nan_ok=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows)
+def test_top_label_error_of_two_columns_is_that_of_one(drawn):
+    prob, label, _ = _split(drawn)
+    if (prob == 0.5).any():  # two columns take the first of equals, one column the positive label
+        return
+    both = np.stack([1 - prob, prob], axis=1)
+    confidence, is_right = np.maximum(prob, 1 - prob), ((prob >= 0.5) == label).astype(int)
+    expected = float(ece(confidence, is_right))
+    assert float(ece_top_label(prob, label)) == pytest.approx(expected, abs=1e-12)
+    assert float(ece_top_label(both, label)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_reference_of_many_rows_is_near_that_of_labels_redrawn(monkeypatch):
+    from clsgen.evaluation import metrics
+
+    prob = np.random.default_rng(0).beta(1, 3, 6000)
+    redrawn = ece_reference(prob, num_draws=2000)
+    monkeypatch.setattr(metrics, "_MAX_REDRAWN", 5000)
+    assert ece_reference(prob, num_draws=2000) == pytest.approx(redrawn, rel=0.04)

@@ -14,11 +14,13 @@ from clsgen.config.prediction import EvaluateSettings
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray, IntArray, weighted_mean
 from clsgen.evaluation.auroc_interval import AurocInterval, auroc_interval
+from clsgen.evaluation.brier_parts import brier_parts
 from clsgen.evaluation.calibration_line import calibration_in_the_large, calibration_line
 from clsgen.evaluation.decisions import accuracy, confusion, f1
+from clsgen.evaluation.flexible_curve import calibration_errors
 from clsgen.evaluation.intervals import Statistic
 from clsgen.evaluation.measures import Measure
-from clsgen.evaluation.metrics import auprc, auroc, brier, ece, ece_reference, log_loss
+from clsgen.evaluation.metrics import auprc, auroc, brier, ece, ece_reference, ece_top_label, ece_width, log_loss
 from clsgen.evaluation.smooth_ece import smooth_ece
 from clsgen.evaluation.table import Table
 
@@ -34,6 +36,9 @@ _BINARY = {
     "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: its interval can lie above.",
     "ece_reference": "95th percentile of the ECE of the same probabilities were they perfect: labels redrawn from p, "
     "same n, same {bins} bins. An ECE below it is no evidence of miscalibration.",
+    "ece_width": "The same over {bins} bins of equal width. Lower is better.",
+    "ece_top_label": "Calibration error of the largest probability against whether its label is right, over {bins} "
+    "equal-mass bins. Lower is better.",
     "smooth_ece": "Smooth ECE (Blasiok and Nakkiran 2024): the scale at which the smoothed residuals y - p add up to "
     "the scale itself; no bins. Lower is better.",
     "calibration_in_the_large": "What must be added to each logit of p for their mean to be the share of positives. 0 "
@@ -41,6 +46,15 @@ _BINARY = {
     "calibration_slope": "Slope of the logistic regression of the label on logit p. 1 is the best; below it "
     "probabilities are too extreme.",
     "calibration_intercept": "Intercept of the same regression. 0 is the best beside a slope of 1.",
+    "ici": "Integrated calibration index: mean of |p - observed share| along the flexible calibration curve (Austin "
+    "and Steyerberg 2019). Lower is better.",
+    "e50": "Median of the same distances.",
+    "e90": "90th percentile of the same distances.",
+    "brier_miscalibration": "What isotonic recalibration on these rows would take off the Brier score (CORP, "
+    "Dimitriadis et al. 2021). Lower is better; above 0 for perfect probabilities too.",
+    "brier_discrimination": "What the recalibrated probabilities take off the Brier score of the prevalence. Higher is "
+    "better.",
+    "brier_uncertainty": "Brier score of the prevalence; brier = miscalibration - discrimination + uncertainty.",
     "accuracy": "Share of rows whose decision at the stored threshold is the label.",
     "f1": "F1 of the positive label at the stored threshold, 2 TP / (2 TP + FP + FN). Moves with the prevalence.",
     "sensitivity": "Share of rows of the positive label decided positive at the stored threshold.",
@@ -58,15 +72,25 @@ _MULTICLASS = {
     "ece": "Mean over the classes of the one-vs-rest expected calibration error over {bins} equal-mass bins (macro). "
     "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: its interval can lie above.",
     "ece_reference": _BINARY["ece_reference"],
+    "ece_width": "The same over {bins} bins of equal width. Lower is better.",
+    "ece_top_label": _BINARY["ece_top_label"],
     "smooth_ece": "Mean over the classes of the one-vs-rest smooth ECE (Blasiok and Nakkiran 2024; macro). Lower is "
     "better.",
     "accuracy": "Share of rows whose decision is the label.",
     "f1": "Mean over the classes of F1 at the most probable label (macro).",
 }
+_MAX_CURVE_ROWS = 5 * 10**7
+_LONG = "no interval: rows times draws above 50,000,000, and the curve is fitted anew in every draw"
 _TWO_CLASSES_ONLY = (
     "calibration_in_the_large",
     "calibration_slope",
     "calibration_intercept",
+    "ici",
+    "e50",
+    "e90",
+    "brier_miscalibration",
+    "brier_discrimination",
+    "brier_uncertainty",
     "sensitivity",
     "specificity",
     "ppv",
@@ -98,6 +122,12 @@ def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, 
     if table.is_binary and len(rows):
         found = auroc_interval(prob, label, table.group[rows], confidence=settings.confidence)
         measures["auroc"] = replace(measures["auroc"], extra={"analytic": _or_null(found)})
+    if table.is_binary:
+        measures |= _parts(prob, label, definitions, reasons[""])
+        if len(rows) * settings.num_bootstrap > _MAX_CURVE_ROWS:
+            for name in ("ici", "e50", "e90"):
+                value = float(computed[name](np.ones(len(rows))))
+                measures[name] = replace(measures[name], statistic=None, point=value, no_interval=_LONG)
     measures["ece_reference"] = Measure(
         definitions["ece_reference"],
         reason=reasons[""],
@@ -157,6 +187,8 @@ def _scores(prob: FloatArray, label: IntArray, num_bins: int) -> dict[str, Calla
         "brier": lambda weight: brier(prob, label, weight=weight),
         "log_loss": lambda weight: log_loss(prob, label, weight=weight),
         "ece": lambda weight: ece(prob, label, num_bins=num_bins, weight=weight),
+        "ece_width": lambda weight: ece_width(prob, label, num_bins=num_bins, weight=weight),
+        "ece_top_label": lambda weight: ece_top_label(prob, label, num_bins=num_bins, weight=weight),
         "smooth_ece": lambda weight: smooth_ece(prob, label, weight=weight),
     }
 
@@ -176,10 +208,24 @@ def _once(compute: Callable[[FloatArray], Found]) -> Callable[[FloatArray], Foun
 
 def _line(prob: FloatArray, label: IntArray) -> dict[str, Callable[[FloatArray], FloatArray]]:
     line = _once(lambda weight: calibration_line(prob, label, weight=weight))
+    errors = _once(lambda weight: calibration_errors(prob, label, weight=weight))
     return {
         "calibration_in_the_large": lambda weight: calibration_in_the_large(prob, label, weight=weight),
         "calibration_slope": lambda weight: line(weight).slope,
         "calibration_intercept": lambda weight: line(weight).intercept,
+        "ici": lambda weight: errors(weight).ici,
+        "e50": lambda weight: errors(weight).e50,
+        "e90": lambda weight: errors(weight).e90,
+    }
+
+
+def _parts(prob: FloatArray, label: IntArray, definitions: Mapping[str, str], reason: str) -> dict[str, Measure]:
+    no_interval = "no interval: a draw holds rows twice, which isotonic recalibration takes for evidence"
+    return {
+        f"brier_{name}": Measure(
+            definitions[f"brier_{name}"], reason=reason, point=value, no_interval=no_interval, num_rows=len(label)
+        )
+        for name, value in brier_parts(prob, label)._asdict().items()
     }
 
 
@@ -214,6 +260,8 @@ def _reasons(table: Table, rows: IntArray) -> dict[str, str]:
     reasons["calibration_in_the_large"] = lacks_class
     separated = lacks_class if absent else "no finite slope: one probability throughout, or classes that it separates"
     reasons |= dict.fromkeys(("calibration_slope", "calibration_intercept"), separated)
+    one_value = lacks_class if absent else "no curve: one probability throughout"
+    reasons |= dict.fromkeys(("ici", "e50", "e90"), one_value)
     if table.is_binary:
         positive, negative = table.positive_index, 1 - table.positive_index
         reasons["ppv"] = f"no row is decided {table.spec.labels[positive]!r}"

@@ -108,6 +108,45 @@ def ece(prob: ArrayLike, label: ArrayLike, *, num_bins: int = 15, weight: ArrayL
     return _one_vs_rest(lambda p, y, w: _ece(p, y, w, num_bins), checked("ece", prob, label, weight))
 
 
+def ece_width(prob: ArrayLike, label: ArrayLike, *, num_bins: int = 15, weight: ArrayLike | None = None) -> FloatArray:
+    """The same over bins of equal width, [0, 1/B), [1/B, 2/B), ..., the last one closed.
+
+    Where most probabilities are small most rows lie in one bin. Direction: lower is better. (N, C): mean of the
+    one-vs-rest errors. Defined with one class; empty input: NaN.
+
+    Two bins: |0.1 + 0.3 - 0 - 1| / 4 and |0.6 + 0.8 - 1 - 1| / 4, as p = 0.3 and 0.6 lie on either side of 1/2.
+
+    >>> round(float(ece_width([0.1, 0.3, 0.6, 0.8], [0, 1, 1, 1], num_bins=2)), 4)
+    0.3
+    """
+    _check_bins("ece_width", num_bins)
+    return _one_vs_rest(lambda p, y, w: _ece_width(p, y, w, num_bins), checked("ece_width", prob, label, weight))
+
+
+def ece_top_label(
+    prob: ArrayLike, label: ArrayLike, *, num_bins: int = 15, weight: ArrayLike | None = None
+) -> FloatArray:
+    """Calibration error of the largest probability against whether its label is right, over equal-mass bins.
+
+    What is often called ECE without more (Guo et al. 2017, who used bins of equal width). It says nothing of the other
+    classes' probabilities. Two classes, (N,): of max(p, 1 - p); at one half the positive class. Direction: lower is
+    better. Defined with one class; empty input: NaN.
+
+    Confidences 0.9, 0.7, 0.6, 0.8, all but 0.7 right: one bin, |3.0 - 3| / 4.
+
+    >>> float(ece_top_label([0.1, 0.3, 0.6, 0.8], [0, 1, 1, 1], num_bins=1))
+    0.0
+    """
+    _check_bins("ece_top_label", num_bins)
+    data = checked("ece_top_label", prob, label, weight)
+    if data.prob.ndim == 1:
+        top, first = np.maximum(data.prob, 1 - data.prob), (data.prob >= 0.5).astype(np.int64)
+    else:
+        first = data.prob.argmax(1) if len(data.prob) else np.zeros(0, dtype=np.int64)
+        top = data.prob[np.arange(len(first)), first]
+    return _ece(top, (first == data.label).astype(np.float64), data.weight, num_bins)
+
+
 def ece_reference(
     prob: ArrayLike, *, num_bins: int = 15, num_draws: int = 1000, seed: int = 0, quantile: float = 0.95
 ) -> float:
@@ -142,6 +181,12 @@ def ece_reference(
         for start in range(0, num_draws, chunk)
     ]
     return float(np.quantile(np.concatenate(draws), quantile))
+
+
+def _ece_width(prob: FloatArray, label: FloatArray, weight: FloatArray, num_bins: int) -> FloatArray:
+    in_bin = np.minimum((prob * num_bins).astype(np.int64), num_bins - 1)
+    is_in_NB = np.asarray(in_bin[:, None] == np.arange(num_bins), dtype=np.float64)
+    return ratio(np.abs((weight * (prob - label)) @ is_in_NB).sum(-1), weight.sum(-1))
 
 
 def _limit_ece(prob: FloatArray, num_bins: int, rng: np.random.Generator, num_draws: int) -> FloatArray:
