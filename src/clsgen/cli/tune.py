@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from clsgen.cli.display import console, figure_text, quiet_libraries
+from clsgen.cli.display import console, quiet_libraries
 from clsgen.config.policy import ABSTENTIONS, THRESHOLDS, spelled
 from clsgen.pipeline.tune import Tuned, tune_run
 
-_SHOWN = {"sensitivity": 3, "specificity": 3, "ppv": 3, "alerts_per_1000": 0}
+_SHOWN = {"sensitivity": 2, "specificity": 2, "ppv": 2, "alerts_per_1000": 0}
 
 
 def tune(
@@ -28,9 +29,7 @@ def tune(
     quiet_libraries()
     found = tune_run(run, policy=policy, abstain=abstain, on=on, base=base)
     console.print(_table(found))
-    console.print(
-        "The threshold was chosen on these rows, so its figures here are hopeful: clsgen eval measures it on test rows."
-    )
+    console.print("Chosen on these rows, so hopeful on them: clsgen eval measures it on the test role.", soft_wrap=True)
     rule = found.rule
     abstention = "" if rule.abstention is None else f"; left undecided by {rule.abstention.policy}"
     state = "Stored in the model" if found.is_stored else "In the model"
@@ -43,7 +42,8 @@ def _table(found: Tuned) -> Table:
     result = found.result
     table = Table(
         title=f"{result['num_rows']} calibration rows, {result['num_positive']} of them {result['positive']}, "
-        f"in {result['num_groups']} groups"
+        f"in {result['num_groups']} groups",
+        box=SIMPLE_HEAD,
     )
     for name, justify in (("policy", "left"), ("p from", "right"), *((name, "right") for name in _SHOWN)):
         table.add_column(name.replace("_", " "), justify=justify)  # type: ignore[arg-type]
@@ -54,7 +54,8 @@ def _table(found: Tuned) -> Table:
 
 
 def _cell(entry: dict[str, Any], digits: int) -> str:
-    if digits:
-        return figure_text(entry)
-    low, high = entry["low"], entry["high"]
-    return f"{entry['estimate']:.0f}" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
+    """The value, and below it the interval: a line of both would not fit a terminal of 80 columns."""
+    value, low, high = entry["estimate"], entry["low"], entry["high"]
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" + ("" if low is None else f"\n{low:.{digits}f} to {high:.{digits}f}")

@@ -20,7 +20,7 @@ CLIP = float(np.finfo(np.float64).eps)
 """Log loss clips probabilities to [CLIP, 1 - CLIP], as scikit-learn does: one p of 0 must not give infinity."""
 
 _MAX_ELEMENTS = 2**21
-_MAX_REDRAWN = 1_000_000
+_MAX_REDRAWN = 50_000
 
 
 def auroc(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike | None = None) -> FloatArray:
@@ -154,7 +154,7 @@ def ece_reference(
 
     Labels are redrawn from `prob` itself num_draws times; the 95th percentile of their ECE is given. An ECE
     below it is no evidence of miscalibration. Rows are sorted first, so their order is nothing. Probabilities
-    of 0 and 1 alone give 0. Empty input: NaN. Above a million rows (N,) the sum of residuals of each bin is drawn from
+    of 0 and 1 alone give 0. Empty input: NaN. Above 50,000 rows (N,) the sum of residuals of each bin is drawn from
     its normal limit instead of the labels one by one; (N, C) is then drawn 100 times.
 
     >>> ece_reference([0.0, 1.0, 1.0])
@@ -185,8 +185,10 @@ def ece_reference(
 
 def _ece_width(prob: FloatArray, label: FloatArray, weight: FloatArray, num_bins: int) -> FloatArray:
     in_bin = np.minimum((prob * num_bins).astype(np.int64), num_bins - 1)
-    is_in_NB = np.asarray(in_bin[:, None] == np.arange(num_bins), dtype=np.float64)
-    return ratio(np.abs((weight * (prob - label)) @ is_in_NB).sum(-1), weight.sum(-1))
+    order = slice(None) if (prob[1:] >= prob[:-1]).all() else np.argsort(in_bin, kind="stable")
+    starts = np.flatnonzero(np.diff(in_bin[order], prepend=-1))
+    gap = np.add.reduceat((weight * (prob - label))[..., order], starts, axis=-1)
+    return ratio(np.abs(gap).sum(-1), weight.sum(-1))
 
 
 def _limit_ece(prob: FloatArray, num_bins: int, rng: np.random.Generator, num_draws: int) -> FloatArray:

@@ -33,6 +33,7 @@ def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[s
         cut = int((points.threshold_K > threshold).sum())
         at = float(alerts[min(cut, len(alerts) - 1)])
         axes.axvline(at, color=color, linestyle="--", linewidth=1, label=f"{policy} (p from {threshold:.3f})")
+    axes.set_title("On the calibration rows", loc="left", fontsize="medium")
     axes.set(xlabel="alerts per 1,000 rows", ylabel="share", xlim=(0, 1000), ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
