@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clsgen.cli.display import console, figure_text, quiet_libraries
@@ -53,8 +54,8 @@ def calibrate(
 
 def _before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
     """The old calibrator on the new rows, beside new ones that did not see the rows they are judged on."""
-    table = Table(title="On the rows given: the old calibrator, and new ones fitted on other folds of them")
-    table.add_column("figure")
+    table = Table(title="Before: the old calibrator. After: new ones, on rows they did not see.", box=SIMPLE_HEAD)
+    table.add_column("figure", no_wrap=True)
     for name in ("before", "after"):
         table.add_column(name, justify="right")
     for name in _SHOWN:
