@@ -102,8 +102,7 @@ def draw_groups(group: ArrayLike, label: ArrayLike, *, num_draws: int = 1000, se
 
     Returns:
         The draws; none of them where there is one group only, where rows times draws pass MAX_DRAWN_ROWS, or where
-        classes stand in so few groups that a
-        draw with all of them did not come up in 1,000 attempts.
+        classes stand in so few groups that a draw with all of them did not come up in 1,000 attempts.
 
     Raises:
         DataError: group and label differ in length.

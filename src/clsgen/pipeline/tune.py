@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clsgen.artifacts import sha256_of, write_json_atomic
 from clsgen.config.policy import THRESHOLDS
+from clsgen.config.prediction import CalibrationSettings
 from clsgen.data.split import components
 from clsgen.errors import ConfigError
 from clsgen.evaluation.arrays import FloatArray, weighted_mean
@@ -73,7 +74,7 @@ def tune_run(
         raise ConfigError(
             f"tune: the task must have two labels; got {list(spec.labels)}. With more, the largest probability decides."
         )
-    settings = changed("tune", config.calibrate, threshold=policy, abstain=abstain)
+    settings = changed("tune", CalibrationSettings(threshold="half"), threshold=policy, abstain=abstain)
     rows = calibration_rows(folder, spec, on)
     probs = bundle.calibrator.probs(classifier.class_logits(rows))
     label = np.array([spec.labels.index(str(row.label)) for row in rows])
