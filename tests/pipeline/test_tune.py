@@ -146,3 +146,14 @@ def test_what_cannot_be_kept_is_refused_and_nothing_is_lost(run, command, option
     assert ran.code == 2
     assert message in " ".join(ran.err.split())
     assert stored(run).read_bytes() == before
+
+
+def test_calibrating_again_keeps_the_policies_that_were_chosen(run, command):
+    assert command("tune", run, "--policy", "youden", "--abstain", "band=0.05").code == 0
+    ran = command("calibrate", run)
+    assert ran.code == 0, ran.err
+    rule = Classifier.from_pretrained(run).bundle.rule
+    assert (rule.policy, rule.abstention.policy) == ("youden", "band=0.05")
+    assert command("calibrate", run, "--threshold", "half", "--abstain", "none").code == 0
+    rule = Classifier.from_pretrained(run).bundle.rule
+    assert (rule.policy, rule.abstention) == ("half", None)

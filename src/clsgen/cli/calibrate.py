@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clsgen.cli.display import console, figure_text, quiet_libraries
-from clsgen.pipeline.calibrate import calibrate_run, changed
+from clsgen.pipeline.calibrate import calibrate_run, changed, current_settings
 from clsgen.pipeline.folder import RunFolder
 
 _SHOWN = (
@@ -41,7 +41,7 @@ def calibrate(
     """Fit calibrator and threshold of a model again, through the serving path; its weights stay."""
     quiet_libraries()
     settings = changed(
-        "calibrate", RunFolder(run).config().calibrate, method=method, threshold=threshold, abstain=abstain
+        "calibrate", current_settings(RunFolder(run)), method=method, threshold=threshold, abstain=abstain
     )
     found = calibrate_run(run, settings=settings, on=on, base=base)
     calibrator, rule = found.bundle.calibrator, found.bundle.rule

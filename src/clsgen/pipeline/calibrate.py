@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,17 @@ def changed(where: str, settings: CalibrationSettings, **changes: str | None) ->
         name = str(first["loc"][0])
         why = first.get("ctx", {}).get("error", f"{first['msg']}; got {given[name]!r}")
         raise ConfigError(f"{where}: {name}: {why}. Choose one of them.") from error
+
+
+def current_settings(folder: RunFolder) -> CalibrationSettings:
+    """The run's settings, with the policies that the model has now: `tune` may have chosen others."""
+    settings, file = folder.config().calibrate, folder.model / "decision.json"
+    if not file.is_file():
+        return settings
+    rule = DecisionRule.from_json(json.loads(file.read_text(encoding="utf-8")))
+    threshold = settings.threshold if rule.threshold is None else rule.policy
+    abstain = "none" if rule.abstention is None else rule.abstention.policy
+    return settings.model_copy(update={"threshold": threshold, "abstain": abstain})
 
 
 def fit_rule(
