@@ -156,7 +156,10 @@ def rows(lab: Lab, config: RunConfig) -> Any:
     except ClsgenError as error:
         return type(error).__name__
     return {
-        role: sorted((row.id, row.document, row.question, row.label, row.explanation, row.groups) for row in found)
+        role: sorted(
+            (row.id, row.document, row.question, row.label, row.explanation, row.groups, sorted(row.metadata.items()))
+            for row in found
+        )
         for role, found in split.roles.items()
     }
 

@@ -140,3 +140,21 @@ def test_a_column_alone_is_refused(tmp_path, command):
     ran = command("eval", written(tmp_path, "p,y\n0.2,1\n"), "--label", "y")
     assert ran.code == 2
     assert "a table needs --prob and --label; got --label alone" in " ".join(ran.err.split())
+
+
+def test_columns_to_judge_by_are_read_from_the_table(tmp_path, command):
+    prob, label, group = binary()
+    site = ["north", "south"]
+    lines = [
+        f"{p},{y},{g},{site[i % 2]}\n" for i, (p, y, g) in enumerate(zip(prob, label, group, strict=True))
+    ]
+    source = written(tmp_path, "p,y,g,site\n" + "".join(lines))
+    options = ("--prob", "p", "--label", "y", "--group", "g", "--bootstrap", 100)
+    ran = command("eval", source, "-o", tmp_path / "out", *options, "--by", "site")
+    assert ran.code == 0, ran.err
+    parts = json.loads((tmp_path / "out" / "metrics.json").read_text())["subgroups"]["site"]
+    assert [part["value"] for part in parts] == site
+    north = reference.roc_auc_score(label[::2], prob[::2])
+    assert parts[0]["figures"]["auroc"]["value"] == pytest.approx(north)
+    assert "By part of the rows" in ran.out
+    assert command("eval", source, *options, "--by", "town").code == 2

@@ -97,6 +97,7 @@ CASES: dict[str, Case] = {
     "data.columns.explanation": Case("why", rows, OWN),
     "data.columns.group": Case(["day"], rows, OWN),
     "data.columns.id": Case("key", rows, OWN),
+    "data.columns.subgroups": Case(["day"], rows, OWN),
     "data.labels": Case(["sun", "rain"], spec, OWN),
     "data.positive": Case("rain", spec, OWN),
     "data.instruction": Case("Dead or alive?", template),

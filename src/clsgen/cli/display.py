@@ -105,6 +105,22 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def subgroup_table(result: Mapping[str, Any]) -> Table:
+    """What the rows are worth by each column; parts that are too small to say much are marked."""
+    names = ("auroc", "brier", "ece", "sensitivity", "ppv") if result["positive"] else ("auroc", "brier", "accuracy")
+    table = Table(title="By part of the rows")
+    for name in ("", "rows", *names):
+        table.add_column(name, justify="left" if not name else "right")
+    for column, parts in result["subgroups"].items():
+        table.add_row(column, style="bold")
+        for part in parts:
+            mark = " (small)" if "warning" in part else ""
+            figures = [part["figures"][name]["value"] for name in names]
+            cells = ["-" if value is None else f"{value:.3f}" for value in figures]
+            table.add_row(f"  {part['value']}{mark}", str(part["num_rows"]), *cells)
+    return table
+
+
 def figure_text(entry: Mapping[str, Any]) -> str:
     """A figure with its interval in one cell; empty where it is undefined."""
     value, low, high = entry.get("value", entry.get("estimate")), entry["low"], entry["high"]

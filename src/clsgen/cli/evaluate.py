@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clsgen.cli.display import console, metrics_table, quiet_libraries, row_progress
+from clsgen.cli.display import console, metrics_table, quiet_libraries, row_progress, subgroup_table
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.data.scores import ScoreColumns
 from clsgen.errors import ConfigError
@@ -32,6 +32,10 @@ def evaluate(
         float | None, typer.Option(help="Table, two classes: positive from here upwards; by default 0.5.")
     ] = None,
     bootstrap: Annotated[int | None, typer.Option(help="Table: draws of each interval; by default 1,000.")] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Table: column, or run: metadata of the rows, to judge by apart (sex, site); repeatable."),
+    ] = None,
 ) -> None:
     """Judge a run's test role (predicted first), a jsonl file of predictions, or columns of a csv, tsv or parquet."""
     quiet_libraries()
@@ -40,7 +44,7 @@ def evaluate(
     folder = source.parent if output is None else output
     written = [folder / "metrics.json"]
     if prob and label:
-        columns = ScoreColumns(_columns(prob), label, group, row_id, positive)
+        columns = ScoreColumns(_columns(prob), label, group, row_id, positive, tuple(by or ()))
         settings = EvaluateSettings() if bootstrap is None else _with_draws(bootstrap)
         result = evaluate_scores(
             source, folder, columns, threshold=0.5 if threshold is None else threshold, settings=settings
@@ -51,11 +55,15 @@ def evaluate(
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
         with row_progress("predicting") as on_progress:
-            result = evaluate_run(source, base=base, on_progress=on_progress)
+            result = evaluate_run(source, by=by or (), base=base, on_progress=on_progress)
         written = [source / "predictions.jsonl", source / "metrics.json"]
     else:
+        if by:
+            raise ConfigError("eval: --by goes with a run directory or a table; jsonl predictions hold no such columns.")
         result = evaluate_file(source, folder, positive=positive)
     console.print(metrics_table(result))
+    if by:
+        console.print(subgroup_table(result))
     for path in written:
         console.print(f"Written: {path}", soft_wrap=True)
 

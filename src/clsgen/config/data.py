@@ -22,6 +22,9 @@ class ColumnSettings(Section):
         (), description="Column(s) that tie rows together (patient, trial); connected components are kept whole."
     )
     id: str | None = Field(None, description="Column of the row's id; null: derived from the row number.")
+    subgroups: tuple[str, ...] = Field(
+        (), description="Column(s) to judge by apart (sex, site): kept beside the row, never read by the model."
+    )
 
 
 class SplitSettings(Section):

@@ -37,7 +37,7 @@ def check_columns(path: str, rows: Sequence[LocatedRow], columns: ColumnSettings
         path: Names the source in the message.
         rows: All rows.
         columns: The mapping.
-        needs_label: Whether the label column must be there.
+        needs_label: Whether the label column must be there, and those to judge by.
 
     Raises:
         DataError: Missing columns, all of them, with the nearest name of each and the columns that exist.
@@ -45,6 +45,7 @@ def check_columns(path: str, rows: Sequence[LocatedRow], columns: ColumnSettings
     present = list(dict.fromkeys(name for _, row in rows for name in row))
     wanted = [("text", name) for name in columns.text]
     wanted += [("group", name) for name in columns.group]
+    wanted += [("subgroups", name) for name in columns.subgroups if needs_label]
     wanted += [
         (role, name)
         for role, name in (("question", columns.question), ("explanation", columns.explanation), ("id", columns.id))
@@ -128,6 +129,7 @@ def _example(row: Row, columns: ColumnSettings, *, default_id: str) -> Example:
         label=label if label is not None and label.strip() else None,
         explanation=None if columns.explanation is None else _cell(row, columns.explanation) or None,
         groups=tuple(f"{name}:{_cell(row, name)}" for name in columns.group if _cell(row, name)),
+        metadata={name: _cell(row, name) or None for name in columns.subgroups},
     )
 
 

@@ -28,6 +28,7 @@ class ScoreColumns(NamedTuple):
         group: Column that ties rows together; None: each row stands alone.
         id: Column of the id; None: rows have none.
         positive: Two classes: the positive label; None: 1 where the labels are 0 and 1.
+        by: Columns that the rows are judged by apart.
     """
 
     prob: Mapping[str, str]
@@ -35,6 +36,7 @@ class ScoreColumns(NamedTuple):
     group: str | None = None
     id: str | None = None
     positive: str | None = None
+    by: tuple[str, ...] = ()
 
 
 class Scores(NamedTuple):
@@ -46,6 +48,7 @@ class Scores(NamedTuple):
         prob_NC: Probabilities.
         label_N: Class indices, -1 where unlabelled.
         group_N: Indices of groups, in the order of their names; of rows, where there are no groups.
+        by: Name -> value of each row, as text, of what they are judged by apart.
     """
 
     labels: tuple[str, ...]
@@ -53,6 +56,7 @@ class Scores(NamedTuple):
     prob_NC: NDArray[np.float64]
     label_N: NDArray[np.int64]
     group_N: NDArray[np.int64]
+    by: Mapping[str, Sequence[str | None]]
 
 
 def read_scores(path: Path, columns: ScoreColumns) -> Scores:
@@ -62,7 +66,7 @@ def read_scores(path: Path, columns: ScoreColumns) -> Scores:
         DataError: A missing file or column, a probability that is none, probabilities that do not add up to 1, an
             unknown label, an empty group, an id twice; the first such row is named.
     """
-    names = [*columns.prob.values(), columns.label, columns.group, columns.id]
+    names = [*columns.prob.values(), columns.label, columns.group, columns.id, *columns.by]
     table = _read(path, [name for name in names if name is not None], set(columns.prob.values()))
     given = _text(table, columns.label)
     labels, positive = _labels(path, columns, given)
@@ -77,7 +81,8 @@ def read_scores(path: Path, columns: ScoreColumns) -> Scores:
     if columns.id is not None:
         _check_ids(path, _text(table, columns.id), columns.id)
     group_N = np.arange(len(prob)) if columns.group is None else _groups(path, _text(table, columns.group), columns)
-    return Scores(labels, positive, prob, label_N, group_N)
+    by = {name: _text(table, name).to_pylist() for name in columns.by}
+    return Scores(labels, positive, prob, label_N, group_N, by)
 
 
 def _read(path: Path, names: Sequence[str], numbers: set[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from clsgen.evaluation.measure_abstention import abstention_measures
 from clsgen.evaluation.measure_explanations import explanation_measures
 from clsgen.evaluation.measure_probability import probability_measures, risk_measures
 from clsgen.evaluation.measures import entries
+from clsgen.evaluation.subgroups import class_figures, subgroup_figures
 from clsgen.evaluation.table import Table, tabulate
 from clsgen.types import Prediction, Role, TaskSpec
 
@@ -27,12 +28,14 @@ class Context:
         documents: Document by id, for grounding; None: grounding is null.
         vocabulary: Words of the training documents (`explanations.vocabulary_of`); None: readability is null.
         true_risk: P(positive) by id where it is known by construction (synthetic notes); None: not compared.
+        columns: Name -> value by id, of what the rows are judged by apart (sex, site).
     """
 
     split: Role = "test"
     documents: Mapping[str, str] | None = None
     vocabulary: frozenset[str] | None = None
     true_risk: Mapping[str, float] | None = None
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -54,22 +57,28 @@ def evaluate(
         JSON values: split, num_rows, num_groups, num_unlabelled, num_by_label, labels, positive, threshold,
         truncated_share (rows whose document was cut), bootstrap (how intervals were made), and, in `metrics` and
         `explanations`, by name: value, low, high, n, num_groups, definition, and a reason where value or interval is
-        null. No text of any row is in it.
+        null; `classes` (confusion matrix, and each class against the rest where there are more than two); and
+        `subgroups`, by column. No text of any row is in it.
 
     Raises:
         DataError: An id twice, labels or probabilities that don't fit the task, a row without document or true risk.
     """
     known = Context() if context is None else context
-    return evaluate_table(tabulate(predictions, spec), settings=settings, known=known)
+    table = tabulate(predictions, spec)
+    columns = {name: [of.get(row.id) for row in table.predictions] for name, of in known.columns.items()}
+    return evaluate_table(table, settings=settings, known=known, columns=columns)
 
 
-def evaluate_table(table: Table, *, settings: EvaluateSettings, known: Context) -> dict[str, Any]:
+def evaluate_table(
+    table: Table, *, settings: EvaluateSettings, known: Context, columns: Mapping[str, Sequence[Any]]
+) -> dict[str, Any]:
     """`evaluate` of rows that are arrays already.
 
     Args:
         table: The rows.
         settings: Draws, confidence, bins, seed.
-        known: Documents, vocabulary, true risks.
+        known: Documents, vocabulary, true risks; its columns are not read.
+        columns: Name -> value of each row of the table, of what they are judged by apart.
     """
     draws = draw_groups(table.group, table.label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
     metrics = probability_measures(table, settings) | abstention_measures(table)
@@ -82,6 +91,8 @@ def evaluate_table(table: Table, *, settings: EvaluateSettings, known: Context) 
         "bootstrap": _method(draws, settings),
         "metrics": entries(metrics, draws, confidence=settings.confidence),
         "explanations": entries(explanations, draws, confidence=settings.confidence),
+        "classes": class_figures(table, settings=settings),
+        "subgroups": subgroup_figures(table, columns, settings=settings),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,6 +73,38 @@ class Table:
     def target(self, index_N: IntArray) -> IntArray:
         """Class indices (none absent) as `prob` needs them: 1 for the positive label with two classes."""
         return (index_N == self.positive_index).astype(np.int64) if self.is_binary else index_N
+
+    def take(self, rows: IntArray) -> Table:
+        """Some of the rows, by index."""
+        return replace(
+            self,
+            predictions=tuple(self.predictions[row] for row in rows) if self.predictions else (),
+            group=self.group[rows],
+            prob_NC=self.prob_NC[rows],
+            label_N=self.label_N[rows],
+            decided_N=self.decided_N[rows],
+            stated_N=self.stated_N[rows],
+            set_NC=None if self.set_NC is None else self.set_NC[rows],
+        )
+
+    def one_vs_rest(self, index: int) -> Table:
+        """The same rows as a question of two classes: one label, positive, against all others together."""
+        name = self.spec.labels[index]
+        spec = replace(self.spec, labels=(f"not {name}", name), positive=name)
+        prob = self.prob_NC[:, index]
+        is_label, is_decided, is_stated = (
+            np.where(each == ABSENT, ABSENT, each == index) for each in (self.label_N, self.decided_N, self.stated_N)
+        )
+        return replace(
+            self,
+            spec=spec,
+            threshold=None,
+            prob_NC=np.stack([1 - prob, prob], axis=1),
+            label_N=is_label,
+            decided_N=is_decided,
+            stated_N=is_stated,
+            set_NC=None,
+        )
 
 
 def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:

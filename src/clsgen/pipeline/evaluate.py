@@ -18,31 +18,44 @@ from clsgen.evaluation.table import table_of_scores
 from clsgen.inference.batch import predict_file
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
-from clsgen.types import Example, Prediction, TaskSpec
+from clsgen.types import Example, TaskSpec
+
+_WORDS = "words of the document"
 
 
 def evaluate_run(
-    run: Path, *, base: str | None = None, on_progress: Callable[[int, int], None] | None = None
+    run: Path,
+    *,
+    by: Sequence[str] = (),
+    base: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Predict the test rows of a run, write predictions.jsonl and metrics.json.
 
     Args:
         run: The run directory.
+        by: Names of metadata that the rows are judged by apart, besides data.columns.subgroups and the documents'
+            length.
         base: Where the base weights are, if they moved.
         on_progress: Called with (rows done, rows in all).
 
     Returns:
         What metrics.json holds.
+
+    Raises:
+        ConfigError: `by` names nothing that a test row has, or a proxy of the label.
     """
     folder = RunFolder(run)
     config = folder.config()
+    test = folder.rows("test")
     classifier = Classifier.from_pretrained(
         folder.model,
         base=base,
         batch_tokens=config.predict.batch_tokens,
         uncertain_margin=config.predict.uncertain_margin,
     )
-    test = folder.rows("test")
+    by = tuple(dict.fromkeys((*config.data.columns.subgroups, *by)))
+    _check_by(by, test, classifier.spec)
     predict_file(
         classifier,
         test,
@@ -53,33 +66,53 @@ def evaluate_run(
         model_hash=sha256_of(folder.model / "manifest.json"),
         on_progress=on_progress,
     )
-    result = judge(
-        read_predictions(folder.predictions), classifier.spec, test, folder.rows("train"), settings=config.evaluate
+    known = context_of(test, folder.rows("train"), by=by)
+    result = evaluate(
+        read_predictions(folder.predictions), classifier.spec, settings=config.evaluate, context=known
     )
     result |= {"seeds": seeds_of(config), "calibrator": classifier.bundle.calibrator.method}
     write_json_atomic(folder.metrics, result)
     return result
 
 
-def judge(
-    predictions: Sequence[Prediction],
-    spec: TaskSpec,
-    test: Sequence[Example],
-    train: Sequence[Example],
-    *,
-    settings: EvaluateSettings,
-) -> dict[str, Any]:
-    """Metrics of predictions on the test role, beside the documents, the training vocabulary and known true risks."""
+def context_of(test: Sequence[Example], train: Sequence[Example], *, by: Sequence[str] = ()) -> Context:
+    """What is known of the test rows beside their predictions.
+
+    Args:
+        test: The test rows: documents, true risks, metadata.
+        train: The train rows: the vocabulary.
+        by: Names of metadata that the rows are judged by apart, besides the documents' length.
+    """
     risks = {example.id: float(example.metadata["risk"]) for example in test if "risk" in example.metadata}
-    context = Context(
+    columns: dict[str, dict[str, Any]] = {
+        name: {example.id: example.metadata.get(name) for example in test} for name in by
+    }
+    columns[_WORDS] = {example.id: len(example.document.split()) for example in test}
+    return Context(
         split="test",
         documents={example.id: example.document for example in test},
         vocabulary=vocabulary_of(
             text for example in train for text in (example.document, example.question, example.explanation or "")
         ),
         true_risk=risks if len(risks) == len(test) else None,
+        columns=columns,
     )
-    return evaluate(predictions, spec, settings=settings, context=context)
+
+
+def _check_by(by: Sequence[str], test: Sequence[Example], spec: TaskSpec) -> None:
+    known = sorted(
+        {
+            name
+            for row in test
+            for name, value in row.metadata.items()
+            if name not in spec.proxies and not isinstance(value, list | dict)
+        }
+    )
+    for name in by:
+        if name in spec.proxies:
+            raise ConfigError(f"eval: by must not be a proxy of the label; got {name!r}. It gives the label away.")
+        if name not in known:
+            raise ConfigError(f"eval: by must be known of the test rows ({', '.join(known) or 'nothing'}); got {name!r}.")
 
 
 def seeds_of(config: RunConfig) -> Mapping[str, int]:
@@ -137,7 +170,7 @@ def evaluate_scores(
     scores = read_scores(source, columns)
     spec = TaskSpec(source.stem, scores.labels, instruction="", positive=scores.positive)
     table = table_of_scores(scores, spec, threshold=threshold)
-    result = evaluate_table(table, settings=settings, known=Context())
+    result = evaluate_table(table, settings=settings, known=Context(), columns=scores.by)
     make_folder(output)
     write_json_atomic(output / "metrics.json", result)
     return result

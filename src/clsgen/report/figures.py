@@ -1,18 +1,97 @@
-"""Figures of results, drawn without a display."""
+"""Figures of results, drawn without a display: as SVG for light and dark pages, and as PNG."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clsgen.artifacts import write_text_atomic
 from clsgen.evaluation.thresholds import OperatingPoints, pareto_front
 
-_INK, _SECOND, _LINES = "#1b4965", "#b3541e", ("#555555", "#888888", "#6a4c93", "#2a7f62", "#9a031e")
+
+class Palette(NamedTuple):
+    """Colors of a figure: text and axes, the first and second line, further lines, and faint lines."""
+
+    ink: str
+    first: str
+    second: str
+    further: tuple[str, ...]
+    faint: str
+
+
+LIGHT = Palette("#1f2933", "#1b4965", "#b3541e", ("#555555", "#888888", "#6a4c93", "#2a7f62", "#9a031e"), "#9aa5b1")
+DARK = Palette("#e4e7eb", "#8ecae6", "#f4a261", ("#cbd2d9", "#9aa5b1", "#cdb4db", "#95d5b2", "#ff8fa3"), "#7b8794")
+
+
+class Drawing(NamedTuple):
+    """One figure of a report: what it is called, what it shows in words, and how it is drawn in a palette."""
+
+    name: str
+    title: str
+    alternative: str
+    draw: Callable[[Palette], Figure]
+
+
+class Rendered(NamedTuple):
+    """A drawing as text and bytes."""
+
+    light_svg: str
+    dark_svg: str
+    png: bytes
+
+
+def render(drawing: Drawing) -> Rendered:
+    """The drawing for a light and a dark page, and as a picture on white."""
+    picture = io.BytesIO()
+    _styled(drawing.draw, LIGHT).savefig(picture, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    return Rendered(_svg(_styled(drawing.draw, LIGHT)), _svg(_styled(drawing.draw, DARK)), picture.getvalue())
+
+
+def report_drawings(curves: Mapping[str, Mapping[str, Any]], coverage: Mapping[str, Any] | None) -> list[Drawing]:
+    """The figures of `evaluation.curves`: discrimination, calibration, net benefit, coverage.
+
+    Args:
+        curves: By label; labels without curves are left out.
+        coverage: The risk-coverage curve; None: no figure of it.
+    """
+    drawn = {label: found for label, found in curves.items() if "reason" not in found}
+    found = []
+    if drawn:
+        names = ", ".join(drawn)
+        found = [
+            Drawing(
+                "roc",
+                "Discrimination",
+                f"ROC curve, and precision against recall, of {names}. The areas stand in the table of figures.",
+                lambda palette: _discrimination(drawn, palette),
+            ),
+            Drawing(
+                "reliability",
+                "Calibration",
+                f"Observed share against probability of {names}, bins of equal mass and a smooth curve with its band, "
+                "above a histogram of the probabilities. The errors stand in the table of figures.",
+                lambda palette: _reliability(drawn, palette),
+            ),
+            Drawing(
+                "net_benefit",
+                "Net benefit",
+                f"Decision curve of {names}: net benefit of deciding by the probability, everybody and nobody, at each "
+                "threshold.",
+                lambda palette: _net_benefit(drawn, palette),
+            ),
+        ]
+    if coverage is not None:
+        alternative = "Share of wrong decisions among the rows that are kept, as the least sure ones are left out first."
+        found.append(
+            Drawing("coverage", "Risk and coverage", alternative, lambda palette: _coverage(coverage, palette))
+        )
+    return found
 
 
 def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[str, float]) -> None:
@@ -23,26 +102,129 @@ def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[s
         points: Every cut of the calibration rows.
         chosen: Policy -> threshold.
     """
-    front = pareto_front(points)
-    alerts = 1000 * points.alert_rate_K
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(alerts[front], points.sensitivity_K[front], color=_INK, label="sensitivity", drawstyle="steps-post")
-    axes.plot(alerts[front], points.ppv_K[front], color=_SECOND, label="PPV", marker=".", markersize=3, linewidth=1)
-    for color, (policy, threshold) in zip(_LINES, chosen.items(), strict=False):
-        cut = int((points.threshold_K > threshold).sum())
-        at = float(alerts[min(cut, len(alerts) - 1)])
-        axes.axvline(at, color=color, linestyle="--", linewidth=1, label=f"{policy} (p from {threshold:.3f})")
-    axes.set_title("On the calibration rows", loc="left", fontsize="medium")
-    axes.set(xlabel="alerts per 1,000 rows", ylabel="share", xlim=(0, 1000), ylim=(0, 1.02))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
-    write_text_atomic(path, _svg(figure))
+
+    def draw(palette: Palette) -> Figure:
+        front = pareto_front(points)
+        alerts = 1000 * points.alert_rate_K
+        figure, (axes,) = _figure(1, 7.2)
+        axes.plot(
+            alerts[front], points.sensitivity_K[front], color=palette.first, label="sensitivity", drawstyle="steps-post"
+        )
+        axes.plot(
+            alerts[front], points.ppv_K[front], color=palette.second, label="PPV", marker=".", markersize=3, linewidth=1
+        )
+        for color, (policy, threshold) in zip(palette.further, chosen.items(), strict=False):
+            cut = int((points.threshold_K > threshold).sum())
+            at = float(alerts[min(cut, len(alerts) - 1)])
+            axes.axvline(at, color=color, linestyle="--", linewidth=1, label=f"{policy} (p from {threshold:.3f})")
+        axes.set_title("On the calibration rows", loc="left", fontsize="medium")
+        axes.set(xlabel="alerts per 1,000 rows", ylabel="share", xlim=(0, 1000), ylim=(0, 1.02))
+        axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
+        return figure
+
+    write_text_atomic(path, _svg(_styled(draw, LIGHT)))
+
+
+def _discrimination(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
+    figure, (left, right) = _figure(2)
+    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
+        left.plot(found["roc"]["false_positive_rate"], found["roc"]["sensitivity"], color=color, label=label)
+        right.plot(found["pr"]["recall"], found["pr"]["precision"], color=color, label=label, drawstyle="steps-post")
+        share = found["num_positive"] / found["num_rows"]
+        right.axhline(share, color=color, linestyle=":", linewidth=1)
+    left.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", linewidth=1)
+    left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
+    right.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", title="Precision and recall")
+    for axes in (left, right):
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    if len(curves) > 1:
+        left.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def _reliability(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
+    figure = Figure(figsize=(5.2, 5.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    upper.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", linewidth=1)
+    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
+        bins = found["bins"]
+        if bins:
+            ends = [[each["observed"] - (each["low"] or 0) for each in bins if each["low"] is not None]]
+            ends.append([each["high"] - each["observed"] for each in bins if each["low"] is not None])
+            known = [each for each in bins if each["low"] is not None]
+            upper.errorbar(
+                [each["prob"] for each in known], [each["observed"] for each in known], yerr=ends, fmt="o", color=color,
+                markersize=4, linewidth=1, label=label,
+            )  # fmt: skip
+        if found["calibration"] is not None:
+            curve = found["calibration"]
+            upper.plot(curve["prob"], curve["observed"], color=color)
+            upper.fill_between(curve["prob"], curve["low"], curve["high"], color=color, alpha=0.18, linewidth=0)
+        counts = found["histogram"]
+        lower.step([index / len(counts) for index in range(len(counts) + 1)], [*counts, counts[-1]], where="post",
+                   color=color)  # fmt: skip
+    upper.set(ylabel="observed share", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title="Reliability")
+    lower.set(xlabel="probability", ylabel="rows")
+    lower.set_ylim(bottom=0)
+    if len(curves) > 1:
+        upper.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def _net_benefit(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
+    figure, (axes,) = _figure(1, 5.6)
+    tops = []
+    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
+        curve = found["net_benefit"]
+        name = "" if len(curves) == 1 else f" {label}"
+        axes.plot(curve["threshold"], curve["model"], color=color, label=f"by the probability{name}")
+        if "low" in curve:
+            axes.fill_between(curve["threshold"], curve["low"], curve["high"], color=color, alpha=0.18, linewidth=0)
+        axes.plot(
+            curve["threshold"], curve["treat_all"], color=color, linestyle="--", linewidth=1, label=f"everybody{name}"
+        )
+        tops.append(max(*curve["model"], curve["treat_all"][0]))
+    axes.axhline(0, color=palette.faint, linewidth=1, label="nobody")
+    top = max(tops)
+    axes.set(xlabel="threshold", ylabel="net benefit", xlim=(0, 1), ylim=(-0.25 * top, 1.15 * top))
+    axes.set_title("Decision curve")
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def _coverage(curve: Mapping[str, Any], palette: Palette) -> Figure:
+    figure, (axes,) = _figure(1, 5.6)
+    axes.plot(curve["coverage"], curve["risk"], color=palette.first, drawstyle="steps-post")
+    axes.set(xlabel="share of rows kept, surest first", ylabel="share decided wrongly", xlim=(0, 1.01))
+    axes.set_ylim(bottom=0)
+    axes.set_title("Risk and coverage")
+    return figure
+
+
+def _figure(num_axes: int, width: float = 8.4) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(width, 4.0), layout="constrained")
+    return figure, figure.subplots(1, num_axes, squeeze=False)[0]
+
+
+def _colors(palette: Palette) -> list[str]:
+    return [palette.first, palette.second, *palette.further]
+
+
+def _styled(draw: Callable[[Palette], Figure], palette: Palette) -> Figure:
+    ink = {
+        f"{part}.{name}": palette.ink
+        for part, name in (("text", "color"), ("xtick", "color"), ("ytick", "color"), ("legend", "labelcolor"))
+    }
+    style = ink | {"axes.edgecolor": palette.faint, "axes.labelcolor": palette.ink, "axes.titlecolor": palette.ink}
+    plain = {"axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left",
+             "axes.titlesize": "medium", "axes.facecolor": "none"}  # fmt: skip
+    with matplotlib.rc_context(style | plain):
+        return draw(palette)
 
 
 def _svg(figure: Figure) -> str:
-    """The figure's SVG; the same figure gives the same text."""
+    """The figure's SVG on no ground; the same figure gives the same text."""
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "clsgen"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return text.getvalue()

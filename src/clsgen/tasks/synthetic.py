@@ -76,8 +76,8 @@ def generate_notes(num_rows: int, *, length: Length, prevalence: float, seed: in
         seed: Seed of the generator, 0 or more.
 
     Returns:
-        Examples in the order of the patients. metadata holds `risk` (true p(died | note)), `causes` (finding, level,
-        contribution to the logit, fact) and `days_to_death` (from discharge).
+        Examples in the order of the patients. metadata holds `sex`, `risk` (true p(died | note)), `causes` (finding,
+        level, contribution to the logit, fact) and `days_to_death` (from discharge).
 
     Raises:
         DataError: If an argument is out of range.
@@ -171,6 +171,7 @@ def _patient_examples(rng: np.random.Generator, patient: int, *, model: RiskMode
                     "risk": admission.risk,
                     "causes": [cause._asdict() for cause in causes],
                     "days_to_death": admission.days_to_death,
+                    "sex": "female" if is_female else "male",
                 },
             )
         )
