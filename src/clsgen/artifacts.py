@@ -46,11 +46,16 @@ def write_text_atomic(path: Path, text: str, *, is_private: bool = False) -> Non
     Raises:
         ArtifactError: The disk is full or the folder can't be written; the old file is untouched.
     """
+    write_bytes_atomic(path, text.encode("utf-8"), is_private=is_private)
+
+
+def write_bytes_atomic(path: Path, content: bytes, *, is_private: bool = False) -> None:
+    """Put `content` into `path`; see `write_text_atomic`."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_private else 0o666)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

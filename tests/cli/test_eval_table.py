@@ -145,9 +145,7 @@ def test_a_column_alone_is_refused(tmp_path, command):
 def test_columns_to_judge_by_are_read_from_the_table(tmp_path, command):
     prob, label, group = binary()
     site = ["north", "south"]
-    lines = [
-        f"{p},{y},{g},{site[i % 2]}\n" for i, (p, y, g) in enumerate(zip(prob, label, group, strict=True))
-    ]
+    lines = [f"{p},{y},{g},{site[i % 2]}\n" for i, (p, y, g) in enumerate(zip(prob, label, group, strict=True))]
     source = written(tmp_path, "p,y,g,site\n" + "".join(lines))
     options = ("--prob", "p", "--label", "y", "--group", "g", "--bootstrap", 100)
     ran = command("eval", source, "-o", tmp_path / "out", *options, "--by", "site")

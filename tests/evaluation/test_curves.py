@@ -80,7 +80,9 @@ def test_net_benefit_is_the_formula_and_lies_in_its_band(rows):
     odds = 0.25 / 0.75
     expected = ((is_decided & label).sum() - odds * (is_decided & ~label).sum()) / len(label)
     assert found["model"][at] == pytest.approx(expected)
-    assert all(low <= value <= high for low, value, high in zip(found["low"], found["model"], found["high"], strict=True))
+    assert all(
+        low <= value <= high for low, value, high in zip(found["low"], found["model"], found["high"], strict=True)
+    )
 
 
 def test_coverage_keeps_the_surest_first(rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,9 @@ def rows_of(spec: TaskSpec, num_rows: int = 400) -> list[Prediction]:
 
 
 def judged(rows, spec, **columns):
-    context = Context(columns={name: dict(zip((row.id for row in rows), of, strict=True)) for name, of in columns.items()})
+    context = Context(
+        columns={name: dict(zip((row.id for row in rows), of, strict=True)) for name, of in columns.items()}
+    )
     return evaluate(rows, spec, settings=SETTINGS, context=context)
 
 
@@ -71,7 +74,7 @@ def test_numbers_are_put_into_quarters_that_keep_equal_numbers_together():
     assert sum(part["num_rows"] for part in parts) == len(rows)
     assert all(60 < part["num_rows"] < 140 for part in parts)
     edges = [tuple(map(float, part["value"].split(" to "))) for part in parts]
-    assert all(first[1] < second[0] for first, second in zip(edges, edges[1:], strict=False))
+    assert all(first[1] < second[0] for first, second in pairwise(edges))
     for part, (low, high) in zip(parts, edges, strict=True):
         assert part["num_rows"] == sum(low <= value <= high for value in age)
 

@@ -10,7 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from clsgen.cli.display import console, figure_text, quiet_libraries
+from clsgen.cli.console import console, figure_text, quiet_libraries
 from clsgen.pipeline.calibrate import calibrate_run, changed, current_settings
 from clsgen.pipeline.folder import RunFolder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from clsgen.cli.display import console
+from clsgen.cli.console import console
 from clsgen.pipeline.dry_run import DryRun, RenderedRow
 
 MAX_PROMPT_CHARACTERS = 900

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from clsgen.cli.display import console, metrics_table, quiet_libraries, row_progress, subgroup_table
+from clsgen.cli.console import console, metrics_table, quiet_libraries, row_progress, subgroup_table
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.data.scores import ScoreColumns
 from clsgen.errors import ConfigError
-from clsgen.pipeline.evaluate import evaluate_file, evaluate_run, evaluate_scores
+from clsgen.pipeline.evaluate_files import evaluate_file, evaluate_scores
 
 
 def evaluate(
@@ -38,7 +38,6 @@ def evaluate(
     ] = None,
 ) -> None:
     """Judge a run's test role (predicted first), a jsonl file of predictions, or columns of a csv, tsv or parquet."""
-    quiet_libraries()
     of_table = {"--prob": prob, "--label": label, "--group": group, "--id": row_id, "--threshold": threshold}
     given = [name for name, value in (of_table | {"--bootstrap": bootstrap}).items() if value is not None]
     folder = source.parent if output is None else output
@@ -54,12 +53,15 @@ def evaluate(
     elif source.is_dir():
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
+        from clsgen.pipeline.evaluate import evaluate_run
+
+        quiet_libraries()
         with row_progress("predicting") as on_progress:
             result = evaluate_run(source, by=by or (), base=base, on_progress=on_progress)
         written = [source / "predictions.jsonl", source / "metrics.json"]
     else:
         if by:
-            raise ConfigError("eval: --by goes with a run directory or a table; jsonl predictions hold no such columns.")
+            raise ConfigError("eval: --by goes with a run directory or a table; jsonl predictions hold no columns.")
         result = evaluate_file(source, folder, positive=positive)
     console.print(metrics_table(result))
     if by:

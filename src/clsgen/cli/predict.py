@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from clsgen.cli.display import console, quiet_libraries, row_progress
+from clsgen.cli.console import console, quiet_libraries, row_progress
 from clsgen.errors import ConfigError
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.predict import columns_of, predict_source

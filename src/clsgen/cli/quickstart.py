@@ -9,7 +9,8 @@ import typer
 from rich.panel import Panel
 from rich.text import Text
 
-from clsgen.cli.display import TrainingDisplay, console, metrics_table, quiet_libraries, row_progress
+from clsgen.cli.console import console, metrics_table, quiet_libraries, row_progress
+from clsgen.cli.training_display import TrainingDisplay
 from clsgen.pipeline.quickstart import Shown, check_free, quickstart_configs
 from clsgen.pipeline.quickstart import quickstart as run_quickstart
 from clsgen.types import CONTRACT_SENTENCE

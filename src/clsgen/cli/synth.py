@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from clsgen.cli.display import console, quiet_libraries
+from clsgen.cli.console import console, quiet_libraries
 from clsgen.config.load import load_config
 from clsgen.config.run import RunConfig
 from clsgen.data.teacher.prompts import write_prompts as write_prompt_files

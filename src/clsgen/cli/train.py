@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from clsgen.cli.display import TrainingDisplay, console, quiet_libraries
+from clsgen.cli.console import console, quiet_libraries
 from clsgen.cli.dry_run import show_dry_run
+from clsgen.cli.training_display import TrainingDisplay
 from clsgen.config.load import load_config
 from clsgen.errors import RestrictedError
 from clsgen.pipeline.dry_run import dry_run

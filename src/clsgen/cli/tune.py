@@ -9,7 +9,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from clsgen.cli.display import console, quiet_libraries
+from clsgen.cli.console import console, quiet_libraries
 from clsgen.config.policy import ABSTENTIONS, THRESHOLDS, spelled
 from clsgen.pipeline.tune import Tuned, tune_run
 

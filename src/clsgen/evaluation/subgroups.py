@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,15 @@ def class_figures(table: Table, *, settings: EvaluateSettings) -> dict[str, Any]
     matrix = np.bincount(cell, minlength=num_labels**2).reshape(num_labels, num_labels)
     parts = []
     if not table.is_binary:
-        parts = [
-            _part(table.one_vs_rest(index), label, settings) for index, label in enumerate(table.spec.labels)
-        ]
+        parts = [_part(table.one_vs_rest(index), label, settings) for index, label in enumerate(table.spec.labels)]
     return {"matrix": matrix.tolist(), "by_class": parts}
 
 
 def _of_column(table: Table, name: str, values: Sequence[Any], settings: EvaluateSettings) -> list[dict[str, Any]]:
     if len(values) != len(table.label_N):
-        raise DataError(f"subgroups: {name} must hold a value for each of {len(table.label_N)} rows; got {len(values)}.")
+        raise DataError(
+            f"subgroups: {name} must hold a value for each of {len(table.label_N)} rows; got {len(values)}."
+        )
     return [_part(table.take(rows), value, settings) for value, rows in _parts(name, values).items()]
 
 
@@ -113,7 +114,7 @@ def _quarters(number_N: Any) -> dict[str, IntArray]:
     """Quarters of the rows by a number; of equal numbers all stand in one quarter."""
     edges = np.nanquantile(number_N, np.linspace(0, 1, _NUM_BANDS + 1), method="inverted_cdf")
     parts: dict[str, IntArray] = {}
-    for index, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+    for index, (low, high) in enumerate(pairwise(edges)):
         is_in = (number_N <= high) & ((number_N > low) if index else (number_N >= low))
         if is_in.any():
             parts[f"{float(number_N[is_in].min()):g} to {float(number_N[is_in].max()):g}"] = np.flatnonzero(is_in)

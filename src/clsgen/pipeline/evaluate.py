@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsgen.artifacts import make_folder, sha256_of, write_json_atomic
-from clsgen.config.prediction import EvaluateSettings
+from clsgen.artifacts import sha256_of, write_json_atomic
 from clsgen.config.run import RunConfig
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions
-from clsgen.data.scores import ScoreColumns, read_scores
-from clsgen.errors import ConfigError, DataError
-from clsgen.evaluation.evaluate import Context, evaluate, evaluate_table
-from clsgen.evaluation.table import table_of_scores
+from clsgen.errors import ConfigError
+from clsgen.evaluation.evaluate import Context, evaluate
 from clsgen.inference.batch import predict_file
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
@@ -67,9 +64,7 @@ def evaluate_run(
         on_progress=on_progress,
     )
     known = context_of(test, folder.rows("train"), by=by)
-    result = evaluate(
-        read_predictions(folder.predictions), classifier.spec, settings=config.evaluate, context=known
-    )
+    result = evaluate(read_predictions(folder.predictions), classifier.spec, settings=config.evaluate, context=known)
     result |= {"seeds": seeds_of(config), "calibrator": classifier.bundle.calibrator.method}
     write_json_atomic(folder.metrics, result)
     return result
@@ -112,7 +107,9 @@ def _check_by(by: Sequence[str], test: Sequence[Example], spec: TaskSpec) -> Non
         if name in spec.proxies:
             raise ConfigError(f"eval: by must not be a proxy of the label; got {name!r}. It gives the label away.")
         if name not in known:
-            raise ConfigError(f"eval: by must be known of the test rows ({', '.join(known) or 'nothing'}); got {name!r}.")
+            raise ConfigError(
+                f"eval: by must be known of the test rows ({', '.join(known) or 'nothing'}); got {name!r}."
+            )
 
 
 def seeds_of(config: RunConfig) -> Mapping[str, int]:
@@ -123,54 +120,3 @@ def seeds_of(config: RunConfig) -> Mapping[str, int]:
         "bootstrap": config.evaluate.seed,
         "data": config.data.seed,
     }
-
-
-def evaluate_file(source: Path, output: Path, *, positive: str | None = None) -> dict[str, Any]:
-    """Judge a file of predictions as it is; what needs documents or training words is null, with its reason.
-
-    Args:
-        source: predictions.jsonl, anybody's.
-        output: Folder that metrics.json goes to.
-        positive: Two classes: the positive label; None: the second one.
-
-    Raises:
-        DataError: A broken line, a duplicate id, a probability outside [0, 1], or an unknown positive label.
-    """
-    predictions = read_predictions(source)
-    labels = tuple(predictions[0].probs)
-    if len(labels) == 2 and positive is None:
-        positive = labels[1]
-    if positive is not None and (positive not in labels or len(labels) > 2):
-        raise DataError(f"{source}: positive must be one of two labels; got {positive!r} with {list(labels)}.")
-    spec = TaskSpec(source.stem, labels, instruction="", positive=positive)
-    result = evaluate(predictions, spec, settings=EvaluateSettings())
-    make_folder(output)
-    write_json_atomic(output / "metrics.json", result)
-    return result
-
-
-def evaluate_scores(
-    source: Path, output: Path, columns: ScoreColumns, *, threshold: float = 0.5, settings: EvaluateSettings
-) -> dict[str, Any]:
-    """Judge columns of a csv, tsv or parquet file: anybody's probabilities, of any number of rows.
-
-    Args:
-        source: The file.
-        output: Folder that metrics.json goes to.
-        columns: Which column is what.
-        threshold: Two classes: the positive label is decided from here upwards.
-        settings: Draws, confidence, bins, seed.
-
-    Raises:
-        DataError: A file, column or value that can't be used.
-        ConfigError: A threshold outside [0, 1].
-    """
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"eval: threshold must be from 0 to 1; got {threshold!r}. 0.5 is the default.")
-    scores = read_scores(source, columns)
-    spec = TaskSpec(source.stem, scores.labels, instruction="", positive=scores.positive)
-    table = table_of_scores(scores, spec, threshold=threshold)
-    result = evaluate_table(table, settings=settings, known=Context(), columns=scores.by)
-    make_folder(output)
-    write_json_atomic(output / "metrics.json", result)
-    return result

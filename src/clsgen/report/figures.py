@@ -87,7 +87,9 @@ def report_drawings(curves: Mapping[str, Mapping[str, Any]], coverage: Mapping[s
             ),
         ]
     if coverage is not None:
-        alternative = "Share of wrong decisions among the rows that are kept, as the least sure ones are left out first."
+        alternative = (
+            "Share of wrong decisions among the rows that are kept, as the least sure ones are left out first."
+        )
         found.append(
             Drawing("coverage", "Risk and coverage", alternative, lambda palette: _coverage(coverage, palette))
         )
@@ -211,14 +213,16 @@ def _colors(palette: Palette) -> list[str]:
 
 
 def _styled(draw: Callable[[Palette], Figure], palette: Palette) -> Figure:
-    ink = {
-        f"{part}.{name}": palette.ink
-        for part, name in (("text", "color"), ("xtick", "color"), ("ytick", "color"), ("legend", "labelcolor"))
+    inked = ("text.color", "xtick.color", "ytick.color", "legend.labelcolor", "axes.labelcolor", "axes.titlecolor")
+    style: dict[Any, Any] = dict.fromkeys(inked, palette.ink) | {
+        "axes.edgecolor": palette.faint,
+        "axes.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": "medium",
     }
-    style = ink | {"axes.edgecolor": palette.faint, "axes.labelcolor": palette.ink, "axes.titlecolor": palette.ink}
-    plain = {"axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left",
-             "axes.titlesize": "medium", "axes.facecolor": "none"}  # fmt: skip
-    with matplotlib.rc_context(style | plain):
+    with matplotlib.rc_context(style):
         return draw(palette)
 
 

@@ -1,4 +1,4 @@
-"""What several commands show: progress on a terminal, plain lines elsewhere, tables of figures."""
+"""What several commands show: progress of rows on a terminal, tables of figures. Loads no torch."""
 
 from __future__ import annotations
 
@@ -10,66 +10,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from transformers import TrainerCallback
-from transformers.utils import logging as transformers_logging
 
 console = Console(highlight=False)
-
-_SHOWN = ("class_loss", "explanation_loss", "kl", "auroc", "brier", "perplexity", "ended_share")
 
 
 def quiet_libraries() -> None:
     """Keep other libraries' progress bars and notices off the screen; ours say the same once."""
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-class TrainingDisplay(TrainerCallback):  # type: ignore[misc]
-    """A progress bar and a line at each evaluation on a terminal; plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar, where there is a terminal."""
-        if console.is_terminal and state.is_world_process_zero:
-            self._progress = _bar()
-            self._progress.start()
-            self._task = self._progress.add_task("training", total=state.max_steps, completed=state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the bar."""
-        if self._progress is not None:
-            self._progress.update(self._task, completed=state.global_step)
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any
-    ) -> None:
-        """One line a log; training losses only where there is no bar to show that something moves."""
-        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
-            return
-        is_evaluation = any(name.startswith("eval_") for name in logs)
-        if self._progress is None or is_evaluation:
-            where = f"step {state.global_step:>5} of {state.max_steps}"
-            console.print(f"{where}  {_line(logs, is_evaluation=is_evaluation)}", soft_wrap=True)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close the bar."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-
-
-def _line(logs: Mapping[str, float], *, is_evaluation: bool) -> str:
-    prefix = "eval_" if is_evaluation else ""
-    figures = {name.removeprefix(prefix): value for name, value in logs.items()}
-    shown = [name for name in _SHOWN if name in figures]
-    text = "  ".join(f"{name} {figures[name]:.3g}" for name in shown)
-    return f"{'validation' if is_evaluation else 'train'}  {text}"
-
-
-def _bar() -> Progress:
+def rows_bar() -> Progress:
+    """A bar that counts."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     )
@@ -81,7 +36,7 @@ def row_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    with _bar() as progress:
+    with rows_bar() as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

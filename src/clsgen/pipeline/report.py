@@ -1,0 +1,78 @@
+"""Joins a run's files into one page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clsgen.data.predictions import read_predictions
+from clsgen.errors import ArtifactError
+from clsgen.pipeline.folder import RunFolder
+from clsgen.report.results import Results
+from clsgen.report.write import write_report
+from clsgen.types import TaskSpec
+
+NUM_EACH = 20
+
+
+def report_run(run: Path, *, show_text: bool = False, num_each: int = NUM_EACH) -> list[Path]:
+    """Write report.html, report.json and the figures of a run that was evaluated.
+
+    Args:
+        run: The run directory.
+        show_text: Put documents and reasons of restricted data into the page; those of other data always are.
+        num_each: Most rows to read of each kind.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        ArtifactError: No run directory, or one that was not evaluated since.
+    """
+    folder = RunFolder(run)
+    results = _results(folder, show_text=show_text)
+    settings = folder.config().evaluate
+    return write_report(run, results, settings=settings, num_each=num_each)
+
+
+def _results(folder: RunFolder, *, show_text: bool) -> Results:
+    config = folder.config()
+    for file in (folder.metrics, folder.predictions):
+        if not file.is_file():
+            raise ArtifactError(f"{file} must be there; it is not. Run: clsgen eval {folder.path}")
+    metrics = _read(folder.metrics)
+    predictions = read_predictions(folder.predictions)
+    if len(predictions) != metrics["num_rows"] or "classes" not in metrics:
+        raise ArtifactError(
+            f"{folder.metrics} must be of the predictions beside it, made by this version; it is not. "
+            f"Run: clsgen eval {folder.path}"
+        )
+    record = _read(folder.model / "clsgen.json")
+    spec = record["spec"]
+    comparison = folder.path / "comparison.json"
+    return Results(
+        name=folder.path.resolve().name,
+        spec=TaskSpec(**spec | {"labels": tuple(spec["labels"]), "proxies": ()}),
+        predictions=predictions,
+        test=folder.rows("test"),
+        metrics=metrics,
+        manifest=_read(folder.manifest),
+        settings=config.model_dump(mode="json"),
+        model={
+            "base": record["base"],
+            "tuning": record["tuning"],
+            "calibrator": _read(folder.model / "calibrator.json"),
+            "decision": _read(folder.model / "decision.json"),
+        },
+        comparison=_read(comparison) if comparison.is_file() else None,
+        shows_text=show_text or not spec["is_restricted"],
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file} must be readable JSON; {error}. Train or evaluate the run again.") from error
+    return found
