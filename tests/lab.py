@@ -282,6 +282,14 @@ def calibrated(read: Callable[[Any], Any]) -> Probe:
     return probe
 
 
+def loops(lab: Lab, config: RunConfig) -> list[str | None]:
+    """Explanations of a model that is trained here: what keeps it out of loops is stored in it."""
+    folder = lab.folder / f"loops {config.predict.no_repeat_ngram}"
+    run = train_module.train_run(config.model_copy(update={"output": str(folder)}))
+    evaluate_run(run)
+    return [each.explanation for each in read_predictions(run / "predictions.jsonl")]
+
+
 def result(read: Callable[[dict[str, Any]], Any]) -> Probe:
     """Something of the metrics of the trained run."""
     return lambda lab, config: read(evaluate_run(lab.run(config)))

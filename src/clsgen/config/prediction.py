@@ -52,6 +52,12 @@ class PredictSettings(Section):
         "all", description="For which rows an explanation is written."
     )
     mode: Literal["free", "decision"] = Field("free", description="Explanation mode; alignment needs free.")
+    no_repeat_ngram: int | None = Field(
+        None,
+        ge=2,
+        description="Explanations write no run of so many tokens twice, which keeps small models out of loops; stored "
+        "in the model; null: plain greedy decoding.",
+    )
     uncertain_margin: float = Field(
         0.1, gt=0, le=0.5, description="explain: uncertain takes rows whose probability is this near the threshold."
     )

@@ -119,15 +119,12 @@ class Engine:
         num_written = dict.fromkeys(pending, 0)
         while pending:
             prefilled, logits_NV = self._advance(prefilled, tokens)
-            next_ids = pick(logits_NV, list(pending))
-            written, tokens = {}, []
-            for row, token in zip(list(pending), next_ids, strict=True):
-                if pending[row]:
-                    tokens.append([pending[row].pop(0)])
-                    continue
-                written[row] = token
+            free = [index for index, row in enumerate(pending) if not pending[row]]
+            rows = [row for row in pending if not pending[row]]
+            written = dict(zip(rows, pick(logits_NV[free], rows), strict=True)) if rows else {}
+            tokens = [[written[row]] if row in written else [pending[row].pop(0)] for row in pending]
+            for row in written:
                 num_written[row] += 1
-                tokens.append([token])
             if written:
                 yield written
             done = {row for row, token in written.items() if token == self.end_id or num_written[row] == max_new_tokens}

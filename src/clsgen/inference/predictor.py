@@ -15,7 +15,8 @@ from clsgen.data.batch import plan_batches
 from clsgen.data.columns import is_unicode
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError, DataError, HardwareError
-from clsgen.inference.engine import Engine, Generated, Prefilled
+from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
+from clsgen.inference.no_repeat import NoRepeat
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge
 from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
@@ -170,7 +171,7 @@ class Classifier:
         forced = self.bundle.renderer.forced(mode, first.decision)
         ids: list[int] = []
         shown, has_ended = "", False
-        for step in self._engine.steps(prefilled, [forced], max_new_tokens=self._room(forced)):
+        for step in self._engine.steps(prefilled, [forced], max_new_tokens=self._room(forced), pick=self._pick()):
             if step[0] == self._engine.end_id:
                 has_ended = True
                 break
@@ -226,12 +227,19 @@ class Classifier:
             return found
         forced = [self.bundle.renderer.forced(mode, found[row].decision) for row in chosen]
         written = self._engine.generate(
-            prefilled.select(chosen), forced, max_new_tokens=min(self._room(ids) for ids in forced)
+            prefilled.select(chosen),
+            forced,
+            max_new_tokens=min(self._room(ids) for ids in forced),
+            pick=self._pick(),
         )
         explained = list(found)
         for row, generated in zip(chosen, written, strict=True):
             explained[row] = self._with_reason(found[row], generated, mode)
         return explained
+
+    def _pick(self) -> Pick:
+        size = self.bundle.no_repeat_ngram
+        return likeliest if size is None else NoRepeat(size)
 
     def _wants_reason(self, prediction: Prediction, explain: Explain) -> bool:
         if explain == "all":

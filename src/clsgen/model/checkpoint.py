@@ -75,6 +75,7 @@ class Bundle:
         dtype: Type of the backbone's weights.
         pad_id: Padding.
         has_explanations: Whether the language head was trained to explain.
+        no_repeat_ngram: Explanations write no run of so many tokens twice; None: plain greedy decoding.
     """
 
     model: DualModel
@@ -87,6 +88,7 @@ class Bundle:
     dtype: str
     pad_id: int
     has_explanations: bool
+    no_repeat_ngram: int | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -161,6 +163,7 @@ def load_bundle(folder: Path, *, base: str | None = None, device: str | torch.de
         dtype=record["dtype"],
         pad_id=record["pad_id"],
         has_explanations=record["has_explanations"],
+        no_repeat_ngram=record.get("no_repeat_ngram"),
     )
 
 
@@ -208,6 +211,7 @@ def _record(bundle: Bundle) -> dict[str, Any]:
         "base": asdict(bundle.base),
         "pad_id": bundle.pad_id,
         "has_explanations": bundle.has_explanations,
+        "no_repeat_ngram": bundle.no_repeat_ngram,
     }
 
 

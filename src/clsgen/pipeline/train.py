@@ -140,6 +140,7 @@ def _uncalibrated(config: RunConfig, prepared: Prepared) -> Bundle:
         dtype=config.model.dtype,
         pad_id=built.pad_id,
         has_explanations=prepared.has_explanations,
+        no_repeat_ngram=config.predict.no_repeat_ngram,
     )
 
 

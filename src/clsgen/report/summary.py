@@ -85,9 +85,9 @@ def _decision(results: Results) -> Iterator[Statement]:
     alerts = sum(row.decision == positive for row in results.predictions) / max(1, len(results.predictions))
     yield Statement(
         "Decisions",
-        f"“{positive}” is decided from a probability of {number(rule['threshold'])} upwards ({rule['policy']}, chosen on "
-        f"{rule['chosen_on']} rows): {1000 * alerts:.0f} of 1,000 rows. {percent(results.value('sensitivity'))} of the "
-        f"{positive} rows are found, and {percent(results.value('ppv'))} of the decisions for {positive} are right.",
+        f"“{positive}” is decided from a probability of {number(rule['threshold'])} upwards ({rule['policy']}, chosen "
+        f"on {rule['chosen_on']} rows): {1000 * alerts:.0f} of 1,000 rows. {percent(results.value('sensitivity'))} of "
+        f"the {positive} rows are found; {percent(results.value('ppv'))} of the decisions for {positive} are right.",
     )
 
 

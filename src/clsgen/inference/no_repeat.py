@@ -1,0 +1,43 @@
+"""Takes the likeliest next id that does not repeat a run of ids. N rows, V vocabulary.
+
+A small model that copies from a document falls into loops, which greedy decoding never leaves. The rule is that of
+`no_repeat_ngram_size` of transformers' generate, on the ids written so far alone: what stands in the prompt may be
+copied.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+class NoRepeat:
+    """A `Pick` of the engine. What a row writes depends on its own ids, not on the rows beside it.
+
+    Args:
+        size: No run of so many ids is written twice in a row's text.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._written: dict[int, list[int]] = defaultdict(list)
+        self._followers: dict[int, dict[tuple[int, ...], set[int]]] = defaultdict(lambda: defaultdict(set))
+
+    def __call__(self, logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
+        """One id a row."""
+        found: list[int] = []
+        for logits_V, row in zip(logits_NV, rows, strict=True):
+            written = self._written[row]
+            start = tuple(written[len(written) - self._size + 1 :])
+            banned = self._followers[row][start] if len(start) == self._size - 1 else set()
+            if banned:
+                logits_V = logits_V.clone()
+                logits_V[list(banned)] = float("-inf")
+            token = int(logits_V.argmax())
+            if len(start) == self._size - 1:
+                banned.add(token)
+            written.append(token)
+            found.append(token)
+        return found
