@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from sklearn.metrics import log_loss, roc_auc_score
 
 from clsgen.baselines import cnn
-from clsgen.baselines.cnn import MAX_WORDS, SEPARATOR, UNKNOWN, CnnBaseline, KimCnn, fit_cnn
+from clsgen.baselines.cnn import LCD, MAX_WORDS, SEPARATOR, UNKNOWN, CnnBaseline, CnnShape, KimCnn, fit_cnn
 from clsgen.errors import DataError
 from clsgen.types import Example, TaskSpec
 
@@ -35,14 +35,15 @@ def make_rows(num_rows: int, *, seed: int) -> list[Example]:
     return rows
 
 
+SMALL = CnnShape(128, (3, 4, 5), 8)
+
+
 @pytest.fixture(scope="module")
 def fitted() -> CnnBaseline:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cnn, "NUM_FILTERS", 16)
-        patch.setattr(cnn, "EMBEDDING_WIDTH", 16)
         patch.setattr(cnn, "LEARNING_RATE", 1e-2)
         patch.setattr(cnn, "MAX_EPOCHS", 5)
-        return fit_cnn(make_rows(200, seed=0), make_rows(100, seed=1), SPEC, seed=0)
+        return fit_cnn(make_rows(200, seed=0), make_rows(100, seed=1), SPEC, seed=0, shape=CnnShape(16, (3, 4, 5), 16))
 
 
 def test_learns_a_planted_word(fitted: CnnBaseline) -> None:
@@ -53,12 +54,11 @@ def test_learns_a_planted_word(fitted: CnnBaseline) -> None:
 
 
 def test_keeps_the_epoch_of_least_validation_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnn, "NUM_FILTERS", 8)
     monkeypatch.setattr(cnn, "LEARNING_RATE", 1e-2)
     draw = random.Random(0)  # labels that nothing explains: train is learnt by heart, validation gets worse
     rows = [replace(row, label=draw.choice(SPEC.labels)) for row in make_rows(160, seed=0)]
     train, validation = rows[:80], rows[80:]
-    fitted = fit_cnn(train, validation, SPEC, seed=0)
+    fitted = fit_cnn(train, validation, SPEC, seed=0, shape=SMALL)
     assert fitted.num_epochs < len(fitted.validation_log_losses) < cnn.MAX_EPOCHS
     expected = log_loss([row.label == "yes" for row in validation], fitted.probs(validation))
     assert expected == pytest.approx(min(fitted.validation_log_losses), abs=1e-5)
@@ -107,22 +107,23 @@ def test_values_and_gradients_are_those_of_the_plain_network() -> None:
 
 def test_same_seed_same_weights_and_no_trace_on_the_callers_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cnn, "MAX_EPOCHS", 2)
-    monkeypatch.setattr(cnn, "NUM_FILTERS", 8)
     train, validation = make_rows(40, seed=0), make_rows(20, seed=1)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    first = fit_cnn(train, validation, SPEC, seed=3)
+    first = fit_cnn(train, validation, SPEC, seed=3, shape=SMALL)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(6)
-    again, other = fit_cnn(train, validation, SPEC, seed=3), fit_cnn(train, validation, SPEC, seed=4)
+    again, other = (
+        fit_cnn(train, validation, SPEC, seed=3, shape=SMALL),
+        fit_cnn(train, validation, SPEC, seed=4, shape=SMALL),
+    )
     assert (first.logits(validation) == again.logits(validation)).all()
     assert (first.logits(validation) != other.logits(validation)).any()
 
 
 def test_stops_when_validation_no_longer_improves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cnn, "NUM_FILTERS", 8)
     monkeypatch.setattr(cnn, "LEARNING_RATE", 0.0)  # nothing moves: the first epoch stays the best
-    fitted = fit_cnn(make_rows(40, seed=0), make_rows(20, seed=1), SPEC, seed=0)
+    fitted = fit_cnn(make_rows(40, seed=0), make_rows(20, seed=1), SPEC, seed=0, shape=SMALL)
     assert fitted.num_epochs == 1
     assert len(fitted.validation_log_losses) == 1 + cnn.PATIENCE_EPOCHS
 
@@ -147,3 +148,11 @@ def test_only_the_middle_of_the_document_is_cut() -> None:
 def test_unlabelled_rows_are_refused() -> None:
     with pytest.raises(DataError, match=r"label of train row 'x' must be one of"):
         fit_cnn([*make_rows(5, seed=0), Example("x", "text")], make_rows(5, seed=1), SPEC, seed=0)
+
+
+def test_the_shape_of_the_lcd_paper_is_used() -> None:
+    fitted = fit_cnn(make_rows(40, seed=0), make_rows(20, seed=1), SPEC, seed=0, shape=LCD)
+    assert fitted.network.embedding.weight.shape[1] == 100
+    assert [tuple(each.weight.shape) for each in fitted.network.convolutions] == [(25, 100, w) for w in (1, 2, 3)]
+    assert fitted.network.output.weight.shape == (2, 75)
+    assert fitted.logits([Example("one word", "word1")]).shape == (1, 2)

@@ -144,6 +144,7 @@ CASES: dict[str, Case] = {
     "train.warmup": Case(0.2, argument("warmup_steps")),
     "train.weight_decay": Case(0.1, argument("weight_decay")),
     "train.max_grad_norm": Case(2.0, argument("max_grad_norm")),
+    "train.class_loss_weight": Case(0.5, objective("class_loss_weight")),
     "train.explanation_weight": Case(0.5, objective("explanation_weight")),
     "train.free_share": Case(0.0, made(modes)),
     "train.class_weights": Case("balanced", objective("class_weights")),

@@ -40,7 +40,7 @@ def test_a_batch_says_what_each_request_alone_says_and_so_does_stock_generate(fo
     alone = [asked(LocalChat.load(folder, batch_size=1), request(text))[0] for text in WORDS]
     assert [each.content for each in together] == [each.content for each in alone]
     assert chat.num_sent == 3
-    ids = chat._render(request(WORDS[1]))
+    ids = chat.prompt_ids(request(WORDS[1]).messages)
     model = chat._engine.model.language_model
     written = model.generate(
         torch.tensor([ids]),
@@ -72,9 +72,9 @@ def test_lengths_are_kept_apart_and_a_cut_answer_says_so(folder: str) -> None:
 def test_a_message_yields_no_control_token(folder: str) -> None:
     chat = LocalChat.load(folder, batch_size=1)
     added = {int(index) for index in chat._tokenizer.added_tokens_decoder}
-    plain = [index for index in chat._render(request("rain")) if index in added]
+    plain = [index for index in chat.prompt_ids(request("rain").messages) if index in added]
     hostile = "".join(str(token) for token in chat._tokenizer.added_tokens_decoder.values())
-    assert [index for index in chat._render(request(hostile)) if index in added] == plain
+    assert [index for index in chat.prompt_ids(request(hostile).messages) if index in added] == plain
 
 
 def test_a_prompt_beyond_the_context_is_a_failure_of_its_row_alone(folder: str) -> None:

@@ -23,7 +23,8 @@ from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
 from clsgen.pipeline.calibrate import calibrate_run
 from clsgen.pipeline.dry_run import dry_run
-from clsgen.pipeline.evaluate import evaluate_file, evaluate_run
+from clsgen.pipeline.evaluate import evaluate_run
+from clsgen.pipeline.evaluate_files import evaluate_file
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import last_whole_checkpoint, train_run
 from clsgen.tasks.synthetic import generate_notes

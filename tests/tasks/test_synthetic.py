@@ -117,7 +117,7 @@ def test_rows_are_whole_and_hold_json_only(notes):
         assert example.label in SPEC.labels
         assert example.question == ""
         assert json.loads(json.dumps(example.metadata)) == example.metadata
-        assert set(example.metadata) == {"risk", "causes", "days_to_death"}
+        assert set(example.metadata) == {"risk", "causes", "days_to_death", "sex"}
         assert (example.metadata["days_to_death"] <= 30) == (example.label == "died")
 
 

@@ -21,7 +21,12 @@ from clsgen.training.objective import Objective, objective_of, training_argument
 from clsgen.training.trainer import WEIGHTS_FILE, DualTrainer, early_stopping
 
 OBJECTIVE = Objective(
-    explanation_weight=0.7, kl_weight=0.0, class_weights=None, label_smoothing=0.0, head_learning_rate=1e-3
+    class_loss_weight=0.9,
+    explanation_weight=0.7,
+    kl_weight=0.0,
+    class_weights=None,
+    label_smoothing=0.0,
+    head_learning_rate=1e-3,
 )
 
 
@@ -119,7 +124,9 @@ def test_gradients_are_those_of_an_independent_computation(base, tmp_path):
             token_sum = token_sum - logprobs[torch.arange(len(row.target_ids)), torch.tensor(row.target_ids)].sum()
             num_tokens += len(row.target_ids)
     assert 0 < num_labels < 8
-    (class_sum / num_labels + OBJECTIVE.explanation_weight * token_sum / num_tokens).backward()
+    (
+        OBJECTIVE.class_loss_weight * class_sum / num_labels + OBJECTIVE.explanation_weight * token_sum / num_tokens
+    ).backward()
     ours = flat({name: p.grad for name, p in built.model.named_parameters() if p.grad is not None})
     assert (found - ours).norm() <= 1e-5 * ours.norm()
 
@@ -162,7 +169,7 @@ def test_logged_terms_add_up_to_the_loss(base, tmp_path):
     assert len(logged) == 2
     for entry in logged:
         # the Trainer rounds its own loss to four digits
-        assert entry["loss"] == pytest.approx(entry["class_loss"] + 0.7 * entry["explanation_loss"], abs=2e-4)
+        assert entry["loss"] == pytest.approx(0.9 * entry["class_loss"] + 0.7 * entry["explanation_loss"], abs=2e-4)
 
 
 def test_the_batch_keeps_every_key(base, tmp_path):
@@ -263,7 +270,7 @@ def test_evaluation_is_the_mean_over_rows_and_tokens(base, tmp_path):
     assert metrics["eval_class_loss"] == pytest.approx(float(classes), rel=1e-5)
     assert metrics["eval_explanation_loss"] == pytest.approx(float(tokens), rel=1e-5)
     assert metrics["eval_perplexity"] == pytest.approx(math.exp(float(tokens)), rel=1e-5)
-    assert metrics["eval_loss"] == pytest.approx(float(classes + 0.7 * tokens), rel=1e-5)
+    assert metrics["eval_loss"] == pytest.approx(float(0.9 * classes + 0.7 * tokens), rel=1e-5)
 
 
 def test_on_evaluate_sees_labelled_rows_and_its_figures_choose(base, tmp_path):

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +22,6 @@ from torch import Tensor, nn
 from clsgen.baselines.rows import label_indices
 from clsgen.types import Example, TaskSpec
 
-WIDTHS = (3, 4, 5)
-NUM_FILTERS = 100
-EMBEDDING_WIDTH = 128
 DROPOUT = 0.5
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 32
@@ -35,18 +33,35 @@ PAD, UNKNOWN, SEPARATOR = 0, 1, 2
 NUM_RESERVED = 3
 
 
-class KimCnn(nn.Module):
-    """Embedding, convolutions of width 3, 4 and 5, the maximum over time, a linear layer."""
+class CnnShape(NamedTuple):
+    """Width of the embedding, widths of the windows in words, filters of each width."""
 
-    def __init__(self, num_words: int, num_classes: int) -> None:
+    embedding_width: int
+    widths: tuple[int, ...]
+    num_filters: int
+
+
+KIM = CnnShape(128, (3, 4, 5), 100)
+"""Kim's windows and filters."""
+LCD = CnnShape(100, (1, 2, 3), 25)
+"""The smaller network that the LCD benchmark is published with."""
+
+
+class KimCnn(nn.Module):
+    """Embedding, convolutions of several widths, the maximum over time, a linear layer."""
+
+    def __init__(self, num_words: int, num_classes: int, shape: CnnShape = KIM) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(num_words, EMBEDDING_WIDTH, padding_idx=PAD)
+        self.widths = shape.widths
+        self.embedding = nn.Embedding(num_words, shape.embedding_width, padding_idx=PAD)
         nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
         with torch.no_grad():
             self.embedding.weight[PAD] = 0
-        self.convolutions = nn.ModuleList(nn.Conv1d(EMBEDDING_WIDTH, NUM_FILTERS, width) for width in WIDTHS)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(shape.embedding_width, shape.num_filters, width) for width in shape.widths
+        )
         self.dropout = nn.Dropout(DROPOUT)
-        self.output = nn.Linear(NUM_FILTERS * len(WIDTHS), num_classes)
+        self.output = nn.Linear(shape.num_filters * len(shape.widths), num_classes)
 
     def forward(self, words_BL: Tensor, lengths_B: Tensor) -> Tensor:
         """Class logits (B, C). Windows that reach into the padding take no part in the maximum.
@@ -110,7 +125,9 @@ class CnnBaseline:
         return probs_NC
 
 
-def fit_cnn(train: Sequence[Example], validation: Sequence[Example], spec: TaskSpec, *, seed: int) -> CnnBaseline:
+def fit_cnn(
+    train: Sequence[Example], validation: Sequence[Example], spec: TaskSpec, *, seed: int, shape: CnnShape = KIM
+) -> CnnBaseline:
     """Convolutional classifier of the train rows, stopped early on the validation rows.
 
     Args:
@@ -118,6 +135,7 @@ def fit_cnn(train: Sequence[Example], validation: Sequence[Example], spec: TaskS
         validation: Labelled rows; the epoch with their least log loss is kept.
         spec: The task.
         seed: Of initialisation, order and dropout. The caller's own random state is left as it was.
+        shape: Of the network.
 
     Returns:
         The fitted baseline.
@@ -132,7 +150,7 @@ def fit_cnn(train: Sequence[Example], validation: Sequence[Example], spec: TaskS
     validation_rows = [_encode(example, vocabulary) for example in validation]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = KimCnn(NUM_RESERVED + len(vocabulary), spec.num_labels)
+        network = KimCnn(NUM_RESERVED + len(vocabulary), spec.num_labels, shape)
         optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
         log_losses: list[float] = []
         best = copy.deepcopy(network.state_dict())
@@ -151,7 +169,9 @@ def _train_epoch(network: KimCnn, optimizer: torch.optim.Optimizer, rows: list[l
     """One pass over the rows in a random order."""
     network.train()
     for chosen in torch.split(torch.randperm(len(rows)), BATCH_SIZE):
-        loss = F.cross_entropy(network(*_pad([rows[index] for index in chosen.tolist()])), labels[chosen])
+        loss = F.cross_entropy(
+            network(*_pad([rows[index] for index in chosen.tolist()], network.widths)), labels[chosen]
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -162,7 +182,7 @@ def _logits(network: KimCnn, rows: list[list[int]]) -> Tensor:
     network.eval()
     batches = [rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE)]
     with torch.inference_mode():
-        outputs = [network(*_pad(batch)) for batch in batches]
+        outputs = [network(*_pad(batch, network.widths)) for batch in batches]
         return torch.cat(outputs) if outputs else torch.zeros(0, network.output.out_features)
 
 
@@ -192,8 +212,8 @@ def _encode(example: Example, vocabulary: dict[str, int]) -> list[int]:
     return [*document, SEPARATOR, *question]
 
 
-def _pad(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+def _pad(rows: list[list[int]], widths: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Word ids (B, L) padded on the right, and lengths (B,)."""
     lengths_B = torch.tensor([len(row) for row in rows])
-    width = max(max(WIDTHS), int(lengths_B.max()))
+    width = max(*widths, int(lengths_B.max()))
     return torch.tensor([row + [PAD] * (width - len(row)) for row in rows]), lengths_B

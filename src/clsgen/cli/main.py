@@ -32,6 +32,7 @@ COMMANDS = {
     "tune": Command("clsgen.cli.tune", "tune", "Compare threshold policies, and choose one."),
     "predict": Command("clsgen.cli.predict", "predict", "Give each text a probability and a reason."),
     "eval": Command("clsgen.cli.evaluate", "evaluate", "Judge predictions: metrics with intervals."),
+    "compare": Command("clsgen.cli.compare", "compare", "The run beside its baselines, on the same rows and seeds."),
     "report": Command("clsgen.cli.report", "report", "A run's results as one page that loads nothing."),
     "quickstart": Command("clsgen.cli.quickstart", "quickstart", "The whole path on generated notes, in minutes."),
 }

@@ -70,6 +70,13 @@ class RunConfig(Section):
             problems.append(
                 "train.kl_weight must be 0 with head_only (nothing moves) and init: scratch (no base to stay near)."
             )
+        if train.class_loss_weight == 0 and train.explanation_weight == 0:
+            problems.append("train.class_loss_weight and train.explanation_weight must not both be 0. Train something.")
+        if train.class_loss_weight == 0 and train.monitor in ("class_loss", "auroc", "brier"):
+            problems.append(
+                f"train.monitor must be loss, explanation_loss or perplexity with train.class_loss_weight: 0; got "
+                f"{train.monitor!r}, which the untrained class head has."
+            )
         if train.kl_weight > 0 and train.explanation_weight == 0:
             problems.append("train.kl_weight acts at explanation positions; set train.explanation_weight above 0.")
         return problems

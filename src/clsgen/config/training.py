@@ -24,6 +24,7 @@ class TrainSettings(Section):
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the steps spent warming up.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (not on norms, biases).")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient norm is clipped to this.")
+    class_loss_weight: float = Field(1.0, ge=0, description="Weight of the class loss; 0: the language head alone.")
     explanation_weight: float = Field(
         1.0, ge=0, description="Weight of the explanation loss against the class loss; 0: class head alone."
     )

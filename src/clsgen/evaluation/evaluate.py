@@ -28,6 +28,8 @@ class Context:
         documents: Document by id, for grounding; None: grounding is null.
         vocabulary: Words of the training documents (`explanations.vocabulary_of`); None: readability is null.
         true_risk: P(positive) by id where it is known by construction (synthetic notes); None: not compared.
+        references: Reference explanation by id, of rows that have one.
+        recovered: Label that a blind reader gives each written reason, by id; None: no reader.
         columns: Name -> value by id, of what the rows are judged by apart (sex, site).
     """
 
@@ -35,6 +37,8 @@ class Context:
     documents: Mapping[str, str] | None = None
     vocabulary: frozenset[str] | None = None
     true_risk: Mapping[str, float] | None = None
+    references: Mapping[str, str] | None = None
+    recovered: Mapping[str, str] | None = None
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -84,7 +88,13 @@ def evaluate_table(
     metrics = probability_measures(table, settings) | abstention_measures(table)
     if known.true_risk is not None:
         metrics |= risk_measures(table, known.true_risk)
-    explanations = explanation_measures(table, documents=known.documents, vocabulary=known.vocabulary)
+    explanations = explanation_measures(
+        table,
+        documents=known.documents,
+        vocabulary=known.vocabulary,
+        references=known.references,
+        recovered=known.recovered,
+    )
     return {
         "split": known.split,
         **_counts(table),

@@ -13,6 +13,7 @@ from clsgen.evaluation.alignment import auroc_alignment, r_lkappa, rli, rli_boun
 from clsgen.evaluation.arrays import IntArray, ratio, weighted_mean
 from clsgen.evaluation.intervals import Statistic
 from clsgen.evaluation.measures import Measure
+from clsgen.evaluation.similarity import chrf, has_sacrebleu, rouge_l
 from clsgen.evaluation.table import ABSENT, Table
 
 _ALIGNMENT = {
@@ -42,8 +43,28 @@ _TEXT = {
 }
 
 
+_REFERENCE = {
+    "rouge_l": "ROUGE-L of an explanation against the reference one: F1 of the longest common subsequence of words, "
+    "mean over rows that have both, 0 to 1. Higher is better; a good reason may be worded otherwise.",
+    "chrf": "chrF of an explanation against the reference one (sacrebleu's defaults), mean over rows that have both, "
+    "0 to 100. Higher is better.",
+}
+_BLIND = {
+    "blind_agreement": "Share of explanations, in either mode, from which a reader that sees the reason alone, its "
+    "answer cut, recovers the decided label. The reader is a bag of words fitted on the train rows' reasons. Higher is "
+    "better.",
+    "blind_kappa": "Cohen's kappa of the label so recovered and the decision. Higher is better.",
+}
+_ALL = _ALIGNMENT | _TEXT | _REFERENCE | _BLIND
+
+
 def explanation_measures(
-    table: Table, *, documents: Mapping[str, str] | None, vocabulary: frozenset[str] | None
+    table: Table,
+    *,
+    documents: Mapping[str, str] | None = None,
+    vocabulary: frozenset[str] | None = None,
+    references: Mapping[str, str] | None = None,
+    recovered: Mapping[str, str] | None = None,
 ) -> dict[str, Measure]:
     """Gives the measures of the rows that have an explanation; "not applicable" each where no row has one.
 
@@ -51,15 +72,49 @@ def explanation_measures(
         table: The predictions.
         documents: Document of each row by id; None leaves grounding null.
         vocabulary: Words of the training documents; None leaves readability null.
+        references: Reference explanation by id, where there is one; None leaves the likeness to it null.
+        recovered: Label that a blind reader gives each explanation, by id; None leaves its figures null.
 
     Raises:
         DataError: A row with an explanation has no document, though documents are given.
     """
     rows = np.array([i for i, row in enumerate(table.predictions) if row.explanation is not None], dtype=np.int64)
     if not len(rows):
-        return {name: Measure(text, reason="not applicable") for name, text in (_ALIGNMENT | _TEXT).items()}
+        return {name: Measure(text, reason="not applicable") for name, text in _ALL.items()}
     measures = _alignment_measures(table, rows) | _wording(table, rows, vocabulary) | _grounding(table, rows, documents)
-    return {name: measures[name] for name in _ALIGNMENT | _TEXT}
+    measures |= _likeness(table, rows, references or {}) | _blind(table, rows, recovered)
+    return {name: measures[name] for name in _ALL}
+
+
+def _likeness(table: Table, rows: IntArray, references: Mapping[str, str]) -> dict[str, Measure]:
+    both = np.array([i for i in rows if references.get(table.predictions[i].id)], dtype=np.int64)
+    if not len(both):
+        return {name: Measure(text, reason="no row has a reference explanation") for name, text in _REFERENCE.items()}
+    written = [table.predictions[i].explanation or "" for i in both]
+    wanted = [references[table.predictions[i].id] for i in both]
+    overlap = [rouge_l(text, reference) for text, reference in zip(written, wanted, strict=True)]
+    characters = Measure(_REFERENCE["chrf"], reason="needs sacrebleu: pip install 'clsgen[text]'")
+    if has_sacrebleu():
+        characters = Measure(_REFERENCE["chrf"], _mean(chrf(written, wanted), both))
+    return {"rouge_l": Measure(_REFERENCE["rouge_l"], _mean(overlap, both)), "chrf": characters}
+
+
+def _blind(table: Table, rows: IntArray, recovered: Mapping[str, str] | None) -> dict[str, Measure]:
+    if recovered is None:
+        return {
+            name: Measure(text, reason="needs reasons of train rows to fit a reader") for name, text in _BLIND.items()
+        }
+    read = np.array([i for i in rows if table.predictions[i].id in recovered], dtype=np.int64)
+    found = np.array([table.spec.labels.index(recovered[table.predictions[i].id]) for i in read], dtype=np.int64)
+    decided, num_labels = table.decided_N[read], table.spec.num_labels
+    return {
+        "blind_agreement": Measure(_BLIND["blind_agreement"], _mean(found == decided, read)),
+        "blind_kappa": Measure(
+            _BLIND["blind_kappa"],
+            Statistic(lambda weight: r_lkappa(decided, found, num_classes=num_labels, weight=weight), read),
+            reason="head and reader all say one and the same label",
+        ),
+    }
 
 
 def _alignment_measures(table: Table, explained: IntArray) -> dict[str, Measure]:

@@ -42,8 +42,7 @@ def summarise(
     """
     tables = _tables(seeds, spec)
     measured = [
-        probability_measures(table, settings) | explanation_measures(table, documents=None, vocabulary=vocabulary)
-        for table in tables
+        probability_measures(table, settings) | explanation_measures(table, vocabulary=vocabulary) for table in tables
     ]
     draws = draw_groups(tables[0].group, tables[0].label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
     mean = {name: _mean([each[name] for each in measured], len(tables[0].group)) for name in measured[0]}

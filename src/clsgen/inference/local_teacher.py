@@ -7,10 +7,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from clsgen.data.batch import UNLABELLED, EncodedExample
 from clsgen.data.template import FALLBACK_CHAT_TEMPLATE, end_id_of, missing_bos
 from clsgen.data.tokenizer import PlainEncoder, ensure_pad
 from clsgen.errors import TeacherError, TemplateError
 from clsgen.inference.engine import Engine
+from clsgen.inference.likelihood import log_likelihoods
 from clsgen.inference.sampling import Draw, Sampler
 from clsgen.llm.answers import split_thinking
 from clsgen.llm.chat import ChatReply, ChatRequest
@@ -52,7 +54,7 @@ class LocalChat:
             tokenizer.chat_template = FALLBACK_CHAT_TEMPLATE
         self._plain = PlainEncoder(tokenizer)
         end_id = end_id_of(tokenizer, "a")
-        pad_id = ensure_pad(
+        self._pad_id = ensure_pad(
             tokenizer,
             num_embeddings=language_model.get_input_embeddings().num_embeddings,
             end_ids=[end_id, *backbone.end_ids(language_model)],
@@ -60,7 +62,7 @@ class LocalChat:
         self._context_tokens = backbone.context_tokens(language_model)
         head = ClassHead(backbone.hidden_size(language_model), 2)  # an engine reads for two heads; this one is unread
         dual = DualModel(language_model, head.to(language_model.device), tuning="full")
-        self._engine = Engine(dual, pad_id=pad_id, end_id=end_id)
+        self._engine = Engine(dual, pad_id=self._pad_id, end_id=end_id)
         self._batch_size = batch_size
         self._waiting: list[tuple[ChatRequest, list[int], asyncio.Future[ChatReply]]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -80,24 +82,39 @@ class LocalChat:
         tokenizer = backbone.load_tokenizer(name)
         return cls(backbone.load_backbone(name), tokenizer, name=name, batch_size=batch_size)
 
+    def log_likelihoods(self, said: Sequence[tuple[str, str]], answers: Sequence[str]) -> list[float]:
+        """Log-likelihood of each answer, its end included, after the same messages; nothing is generated.
+
+        Raises:
+            TeacherError: The messages are longer than the model's context (reason "too_long_prompt").
+        """
+        prompt = self.prompt_ids(said)
+        ends = [[*self._plain.encode(answer), self._engine.end_id] for answer in answers]
+        self._check_context(len(prompt), max(map(len, ends)))
+        rows = [EncodedExample("", prompt, ids, UNLABELLED, 0, "free") for ids in ends]
+        return log_likelihoods(self._engine.model, rows, pad_id=self._pad_id)
+
     async def ask(self, request: ChatRequest) -> ChatReply:
         """The answer, written together with those of other requests that wait.
 
         Raises:
             TeacherError: The prompt is longer than the model's context (reason "too_long_prompt").
         """
-        ids = self._render(request)
-        if self._context_tokens is not None and len(ids) + request.max_tokens > self._context_tokens:
-            raise TeacherError(
-                f"teacher {self.model!r}: prompt and max_tokens must fit its context of {self._context_tokens} tokens; "
-                f"got {len(ids)} and {request.max_tokens}. Lower teacher.max_tokens, or take another model.",
-                reason="too_long_prompt",
-            )
+        ids = self.prompt_ids(request.messages)
+        self._check_context(len(ids), request.max_tokens)
         future: asyncio.Future[ChatReply] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, ids, future))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await future
+
+    def _check_context(self, num_read: int, num_written: int) -> None:
+        if self._context_tokens is not None and num_read + num_written > self._context_tokens:
+            raise TeacherError(
+                f"teacher {self.model!r}: prompt and max_tokens must fit its context of {self._context_tokens} tokens; "
+                f"got {num_read} and {num_written}. Lower teacher.max_tokens, or take another model.",
+                reason="too_long_prompt",
+            )
 
     async def _work(self) -> None:
         while self._waiting:
@@ -139,9 +156,12 @@ class LocalChat:
             model=self.model,
         )
 
-    def _render(self, request: ChatRequest) -> list[int]:
-        """Prompt ids; a message's text is encoded apart from the template, so that it yields no control token."""
-        messages = [{"role": role, "content": _SLOT.format(n)} for n, (role, _) in enumerate(request.messages)]
+    def prompt_ids(self, said: Sequence[tuple[str, str]]) -> list[int]:
+        """Prompt ids of messages (role, content), up to where an answer begins.
+
+        A message's text is encoded apart from the template, so that it yields no control token.
+        """
+        messages = [{"role": role, "content": _SLOT.format(n)} for n, (role, _) in enumerate(said)]
         text = str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         parts = re.split(_SLOT.format(r"(\d+)"), text)
         if sorted(parts[1::2]) != sorted(str(number) for number in range(len(messages))):
@@ -153,7 +173,7 @@ class LocalChat:
         ids = [] if bos_id is None else [bos_id]
         for number, part in enumerate(parts):
             if number % 2:
-                ids += self._plain.encode(request.messages[int(part)][1])
+                ids += self._plain.encode(said[int(part)][1])
             elif part:
                 ids += self._tokenizer(part, add_special_tokens=False)["input_ids"]
         return ids

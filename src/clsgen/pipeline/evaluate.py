@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clsgen.artifacts import sha256_of, write_json_atomic
+from clsgen.baselines.reader import recovered_labels
 from clsgen.config.run import RunConfig
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions
@@ -44,13 +46,13 @@ def evaluate_run(
     """
     folder = RunFolder(run)
     config = folder.config()
-    test = folder.rows("test")
     classifier = Classifier.from_pretrained(
         folder.model,
         base=base,
         batch_tokens=config.predict.batch_tokens,
         uncertain_margin=config.predict.uncertain_margin,
     )
+    test = folder.rows("test")
     by = tuple(dict.fromkeys((*config.data.columns.subgroups, *by)))
     _check_by(by, test, classifier.spec)
     predict_file(
@@ -63,8 +65,13 @@ def evaluate_run(
         model_hash=sha256_of(folder.model / "manifest.json"),
         on_progress=on_progress,
     )
+    predictions = read_predictions(folder.predictions)
     known = context_of(test, folder.rows("train"), by=by)
-    result = evaluate(read_predictions(folder.predictions), classifier.spec, settings=config.evaluate, context=known)
+    reasons = {row.id: row.explanation for row in predictions if row.explanation}
+    if reasons:
+        recovered = recovered_labels(folder.rows("train"), folder.rows("validation"), reasons, classifier.spec)
+        known = replace(known, recovered=recovered)
+    result = evaluate(predictions, classifier.spec, settings=config.evaluate, context=known)
     result |= {"seeds": seeds_of(config), "calibrator": classifier.bundle.calibrator.method}
     write_json_atomic(folder.metrics, result)
     return result
@@ -90,6 +97,7 @@ def context_of(test: Sequence[Example], train: Sequence[Example], *, by: Sequenc
             text for example in train for text in (example.document, example.question, example.explanation or "")
         ),
         true_risk=risks if len(risks) == len(test) else None,
+        references={example.id: example.explanation for example in test if example.explanation},
         columns=columns,
     )
 

@@ -13,7 +13,7 @@ from clsgen.config.run import RunConfig
 from clsgen.data.batch import EncodedRows, encode_examples
 from clsgen.data.split import Split
 from clsgen.data.teacher.extractive import ExtractiveTeacher
-from clsgen.errors import RestrictedError
+from clsgen.errors import ConfigError, RestrictedError
 from clsgen.model.calibration import check_counts
 from clsgen.model.losses import balanced_weights, normalise_weights
 from clsgen.pipeline.build import Built, build, preflight
@@ -80,6 +80,11 @@ def prepare(config: RunConfig) -> Prepared:
         seed=config.train.seed,
     )
     validation = encode_examples(roles["validation"], built.renderer, with_targets=has_explanations)
+    if config.train.monitor in ("explanation_loss", "perplexity") and not any(r.target_ids for r in validation.rows):
+        raise ConfigError(
+            f"train.monitor must be what the validation rows have; got {config.train.monitor!r}, and none of them has "
+            "an explanation that fits (model.max_explanation_tokens). Choose loss or class_loss."
+        )
     return Prepared(
         spec=spec,
         split=split,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clsgen.report.wording import figure
+from clsgen.report.wording import figure, number
 
 METHODS = {
     "clsgen": "clsgen",
@@ -60,6 +60,12 @@ def _table(caption: str, names: Any, rows: Mapping[str, Mapping[str, Any]]) -> d
         "caption": caption,
         "names": shown,
         "rows": [
-            {"name": name, "cells": [figure(found.get(column, {})) for column in shown]} for name, found in rows.items()
+            {"name": name, "cells": [_cell(column, found.get(column, {})) for column in shown]}
+            for name, found in rows.items()
         ],
     }
+
+
+def _cell(name: str, entry: Mapping[str, Any]) -> str:
+    """A figure with its interval; that of the ECE lies above it, as draws have a larger one, and is left out."""
+    return number(entry.get("value")) if name == "ece" else figure(entry)

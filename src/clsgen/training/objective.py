@@ -20,13 +20,15 @@ class Objective:
     """Weights of the terms.
 
     Attributes:
-        explanation_weight: Of the explanation loss against the class loss.
+        class_loss_weight: Of the class loss.
+        explanation_weight: Of the explanation loss.
         kl_weight: Of KL(base || model) at explanation positions.
         class_weights: (C,) normalised, None: all 1.
         label_smoothing: Share of the class target spread over all classes.
         head_learning_rate: Peak learning rate of the class head.
     """
 
+    class_loss_weight: float
     explanation_weight: float
     kl_weight: float
     class_weights: tuple[float, ...] | None
@@ -37,6 +39,7 @@ class Objective:
 def objective_of(settings: TrainSettings, class_weights: tuple[float, ...] | None) -> Objective:
     """The objective of a run; class weights are derived from its train rows by the caller."""
     return Objective(
+        class_loss_weight=settings.class_loss_weight,
         explanation_weight=settings.explanation_weight,
         kl_weight=settings.kl_weight,
         class_weights=class_weights,

@@ -127,7 +127,7 @@ class DualTrainer(Trainer):
             class_weights_C=None if weights is None else torch.tensor(weights, device=output.class_logits_BC.device),
             label_smoothing=objective.label_smoothing,
         )
-        terms = {"class_loss": (classes, 1.0)}
+        terms = {"class_loss": (classes, objective.class_loss_weight)}
         if objective.explanation_weight > 0:
             tokens = token_loss(output.token_logits_NV, inputs["target_N"])
             terms["explanation_loss"] = (tokens, objective.explanation_weight)
@@ -200,7 +200,7 @@ class DualTrainer(Trainer):
                     totals[name][1] += int(term.weight)
                 logits.append(output.class_logits_BC.float().cpu())
                 labels.append(batch["labels_B"].cpu())
-        figures = _losses(totals, self._objective.explanation_weight)
+        figures = _losses(totals, self._objective)
         if self._on_evaluate is not None:
             logits_NC, labels_N = torch.cat(logits), torch.cat(labels)
             is_labelled = labels_N != UNLABELLED
@@ -263,10 +263,11 @@ def early_stopping(patience: int | None) -> list[EarlyStoppingCallback]:
     return [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
 
 
-def _losses(totals: Mapping[str, Sequence[float]], explanation_weight: float) -> dict[str, float]:
+def _losses(totals: Mapping[str, Sequence[float]], objective: Objective) -> dict[str, float]:
     """Means of the two losses, their weighted sum, and the perplexity of the explanations where there are any."""
     mean = {name: total / count for name, (total, count) in totals.items() if count}
-    loss = mean.get("class_loss", 0.0) + explanation_weight * mean.get("explanation_loss", 0.0)
+    weights = {"class_loss": objective.class_loss_weight, "explanation_loss": objective.explanation_weight}
+    loss = sum(weight * mean.get(name, 0.0) for name, weight in weights.items())
     if "explanation_loss" in mean:
         mean["perplexity"] = math.exp(min(mean["explanation_loss"], 700.0))
     return {"loss": loss, **mean}

@@ -1,0 +1,47 @@
+"""Log-likelihoods are those of the stock model, one row at a time; a batch changes nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import tiny
+from clsgen.data.batch import UNLABELLED, EncodedExample, encode_examples
+from clsgen.inference.likelihood import log_likelihoods, perplexity
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma"])
+def built(request, tmp_path_factory):
+    return tiny.dual(tiny.save(request.param, tmp_path_factory.mktemp(request.param)))
+
+
+def by_hand(built, prompt, target):
+    """Sum of log-probabilities by the stock model's own logits."""
+    with torch.no_grad():
+        logits = built.model.language_model(input_ids=torch.tensor([prompt + target])).logits[0].double()
+    log_probs = logits.log_softmax(-1)
+    return sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(target))
+
+
+def test_every_row_is_the_stock_models_own(built):
+    rows = encode_examples(tiny.examples(7), built.renderer, with_targets=True).rows
+    found = log_likelihoods(built.model.eval(), rows, pad_id=built.pad_id)
+    for row, value in zip(rows, found, strict=True):
+        assert value == pytest.approx(by_hand(built, row.prompt_ids, row.target_ids), abs=1e-3)
+
+
+def test_a_batch_is_its_rows_alone(built):
+    rows = encode_examples(tiny.examples(7), built.renderer, with_targets=True).rows
+    alone = [log_likelihoods(built.model, [row], pad_id=built.pad_id)[0] for row in rows]
+    assert log_likelihoods(built.model, rows, pad_id=built.pad_id) == pytest.approx(alone, abs=1e-3)
+
+
+def test_perplexity_is_per_token_over_all_rows(built):
+    rows = encode_examples(tiny.examples(5), built.renderer, with_targets=True).rows
+    bare = EncodedExample("bare", rows[0].prompt_ids, [], UNLABELLED, 0, "free")
+    total = sum(by_hand(built, row.prompt_ids, row.target_ids) for row in rows)
+    expected = math.exp(-total / sum(len(row.target_ids) for row in rows))
+    assert perplexity(built.model, [*rows, bare], pad_id=built.pad_id) == pytest.approx(expected, rel=1e-4)
+    assert math.isnan(perplexity(built.model, [bare], pad_id=built.pad_id))
