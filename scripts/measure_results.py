@@ -102,6 +102,8 @@ def measure(arguments: argparse.Namespace) -> None:
     known = vocabulary_of(
         _train_texts([folder_of(runs, jobs[0]._replace(seed=arguments.seeds[0], fold=fold)) for fold in folds])
     )
+    tested = [row for fold in folds for row in RunFolder(folder_of(runs, jobs[0]._replace(fold=fold))).rows("test")]
+    documents = {row.id: row.document for row in tested}
     result: dict[str, Any] = {
         "name": arguments.name,
         "split": split,
@@ -116,7 +118,8 @@ def measure(arguments: argparse.Namespace) -> None:
         "shared_with_test": json.loads(RunFolder(first).manifest.read_text())["shared_with_test"],
         "commands": [" ".join(["python scripts/measure_results.py run", *sys.argv[2:]])],
         "methods": {
-            method: summarise(rows, spec, settings=settings, vocabulary=known) for method, rows in found.items()
+            method: summarise(rows, spec, settings=settings, vocabulary=known, documents=documents)
+            for method, rows in found.items()
         },
         "differences": {
             f"{ours} - {theirs}": compare(found[ours], found[theirs], spec, settings=settings, names=COMPARED)

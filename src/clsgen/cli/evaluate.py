@@ -32,6 +32,9 @@ def evaluate(
         float | None, typer.Option(help="Table, two classes: positive from here upwards; by default 0.5.")
     ] = None,
     bootstrap: Annotated[int | None, typer.Option(help="Table: draws of each interval; by default 1,000.")] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Run: also cut what the reasons quote, and see the probability move.")
+    ] = False,
     by: Annotated[
         list[str] | None,
         typer.Option(help="Table: column, or run: metadata of the rows, to judge by apart (sex, site); repeatable."),
@@ -53,12 +56,16 @@ def evaluate(
     elif source.is_dir():
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
-        from clsgen.pipeline.evaluate import evaluate_run
+        from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
 
         quiet_libraries()
         with row_progress("predicting") as on_progress:
             result = evaluate_run(source, by=by or (), base=base, on_progress=on_progress)
         written = [source / "predictions.jsonl", source / "metrics.json"]
+        if evidence:
+            removed = remove_evidence(source, base=base)
+            result["explanations"] |= removed["figures"]
+            written += [source / "evidence.jsonl", source / "evidence.json"]
     else:
         if by:
             raise ConfigError("eval: --by goes with a run directory or a table; jsonl predictions hold no columns.")

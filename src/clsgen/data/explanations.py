@@ -16,7 +16,7 @@ MAX_REPEATS = 3
 """A readable explanation holds no run of `NGRAM_WORDS` words more often than this."""
 NGRAM_WORDS = 4
 MIN_KNOWN_SHARE = 0.95
-"""Share of a readable explanation's words that stand in the training documents' vocabulary."""
+"""Share of a readable explanation's words that are known: of the training rows, or of the row's own document."""
 MIN_QUOTE_WORDS = 4
 """A quote shorter than this is a term in quotation marks, and found by chance."""
 
@@ -56,8 +56,8 @@ def vocabulary_of(documents: Iterable[str]) -> frozenset[str]:
     return frozenset(word for document in documents for word in words(document))
 
 
-def known_share(text: str, vocabulary: frozenset[str]) -> float:
-    """Share of a text's words that stand in the vocabulary; numbers always count as known. NaN without words.
+def known_share(text: str, vocabulary: frozenset[str], own: frozenset[str] = frozenset()) -> float:
+    """Share of a text's words that stand in the vocabulary or in `own`; numbers count as known. NaN without words.
 
     Numbers are new in every document, so that a vocabulary says nothing about them.
 
@@ -67,13 +67,15 @@ def known_share(text: str, vocabulary: frozenset[str]) -> float:
     found = words(text)
     if not found:
         return float("nan")
-    return sum(word in vocabulary or word.replace("-", "").isdigit() for word in found) / len(found)
+    known = [word in vocabulary or word in own or word.replace("-", "").isdigit() for word in found]
+    return sum(known) / len(found)
 
 
-def is_readable(text: str, *, has_ended: bool, vocabulary: frozenset[str]) -> bool:
+def is_readable(text: str, *, has_ended: bool, vocabulary: frozenset[str], own: frozenset[str] = frozenset()) -> bool:
     """Tells whether an explanation ended by itself, is long enough, does not loop, and is made of known words.
 
-    At least 8 words; no 4-gram more than 3 times; at least 95% of the words known (`known_share`).
+    At least 8 words; no 4-gram more than 3 times; at least 95% of the words known (`known_share`): words of the
+    training rows, or of the document that the explanation is of.
 
     >>> known = vocabulary_of(["the trial found that the drug lowered blood pressure"])
     >>> is_readable("The trial found that the drug lowered pressure.", has_ended=True, vocabulary=known)
@@ -85,7 +87,7 @@ def is_readable(text: str, *, has_ended: bool, vocabulary: frozenset[str]) -> bo
     if not has_ended or len(found) < MIN_WORDS:
         return False
     most_frequent = max(Counter(ngrams(found, NGRAM_WORDS)).values())
-    return most_frequent <= MAX_REPEATS and known_share(text, vocabulary) >= MIN_KNOWN_SHARE
+    return most_frequent <= MAX_REPEATS and known_share(text, vocabulary, own) >= MIN_KNOWN_SHARE
 
 
 def ngrams(found: Sequence[str], size: int) -> list[tuple[str, ...]]:

@@ -31,7 +31,7 @@ _ALIGNMENT = {
 }
 _TEXT = {
     "readability": "Share of explanations that ended by themselves, have 8 words or more, hold no 4-gram more than 3 "
-    "times, and have at least 95% of their words in the vocabulary of the training rows (numbers count as known).",
+    "times, and have at least 95% known words (of the training rows, of the row's own document, or numbers).",
     "ended_share": "Share of explanations that ended by themselves, not at the length limit.",
     "grounding": "Share of quotes (4 words or more between double quotation marks) found in the document, letter case "
     "and white space aside; quotes of all explanations together.",
@@ -81,7 +81,11 @@ def explanation_measures(
     rows = np.array([i for i, row in enumerate(table.predictions) if row.explanation is not None], dtype=np.int64)
     if not len(rows):
         return {name: Measure(text, reason="not applicable") for name, text in _ALL.items()}
-    measures = _alignment_measures(table, rows) | _wording(table, rows, vocabulary) | _grounding(table, rows, documents)
+    measures = (
+        _alignment_measures(table, rows)
+        | _wording(table, rows, vocabulary, documents)
+        | _grounding(table, rows, documents)
+    )
     measures |= _likeness(table, rows, references or {}) | _blind(table, rows, recovered)
     return {name: measures[name] for name in _ALL}
 
@@ -170,16 +174,21 @@ def _agreement(
     }
 
 
-def _wording(table: Table, rows: IntArray, vocabulary: frozenset[str] | None) -> dict[str, Measure]:
+def _wording(
+    table: Table, rows: IntArray, vocabulary: frozenset[str] | None, documents: Mapping[str, str] | None
+) -> dict[str, Measure]:
     texts = [table.predictions[i].explanation or "" for i in rows]
     has_ended = [table.predictions[i].has_ended is True for i in rows]
     repetitions = [explanations.repetition(text) for text in texts]
     if vocabulary is None:
         readability = Measure(_TEXT["readability"], reason="needs the vocabulary of the training documents")
     else:
+        read = [(documents or {}).get(table.predictions[i].id, "") for i in rows]
         readable = [
-            explanations.is_readable(text, has_ended=ended, vocabulary=vocabulary)
-            for text, ended in zip(texts, has_ended, strict=True)
+            explanations.is_readable(
+                text, has_ended=ended, vocabulary=vocabulary, own=explanations.vocabulary_of([document])
+            )
+            for text, ended, document in zip(texts, has_ended, read, strict=True)
         ]
         readability = Measure(_TEXT["readability"], _mean(readable, rows))
     return {

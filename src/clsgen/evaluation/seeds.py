@@ -24,7 +24,12 @@ Seeds = Sequence[Sequence[Prediction]]
 
 
 def summarise(
-    seeds: Seeds, spec: TaskSpec, *, settings: EvaluateSettings, vocabulary: frozenset[str] | None = None
+    seeds: Seeds,
+    spec: TaskSpec,
+    *,
+    settings: EvaluateSettings,
+    vocabulary: frozenset[str] | None = None,
+    documents: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Mean over seeds of every figure, its interval over test rows, and each seed's own value.
 
@@ -33,6 +38,7 @@ def summarise(
         spec: The task.
         settings: Draws, confidence, bins, seed of the bootstrap.
         vocabulary: Words of the training rows, for readability.
+        documents: Document by id, for readability and grounding.
 
     Returns:
         By name what `entries` gives, and `seeds`: the value of each seed (null where undefined).
@@ -42,7 +48,8 @@ def summarise(
     """
     tables = _tables(seeds, spec)
     measured = [
-        probability_measures(table, settings) | explanation_measures(table, vocabulary=vocabulary) for table in tables
+        probability_measures(table, settings) | explanation_measures(table, documents=documents, vocabulary=vocabulary)
+        for table in tables
     ]
     draws = draw_groups(tables[0].group, tables[0].label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
     mean = {name: _mean([each[name] for each in measured], len(tables[0].group)) for name in measured[0]}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.config.run import RunConfig
@@ -24,6 +24,13 @@ COMPARED = ("auroc", "auprc", "brier", "log_loss", "accuracy")
 DEFAULT = ("clsgen", "class_only", "text_only", "two_models", "tfidf", "cnn", "prompt_label", "prompt_few_shot")
 _MIN_ROWS = 20
 """Of a method that answers for some rows only: fewer rows than these are not judged."""
+
+
+class Texts(NamedTuple):
+    """Words of the train rows, and the test documents by id."""
+
+    vocabulary: frozenset[str]
+    documents: Mapping[str, str]
 
 
 def compare_run(
@@ -58,7 +65,8 @@ def compare_run(
     work = Work(config, endpoint, notify)
     found = {name: [work.outcome(name, seed) for seed in (seeds if method.has_seed else seeds[:1])]
              for name, method in chosen.items()}  # fmt: skip
-    spec, known = work.spec, vocabulary_of(work.train_texts())
+    spec = work.spec
+    texts = Texts(vocabulary_of(work.train_texts()), {row.id: row.document for row in work.roles["test"]})
     ours = [outcome.predictions for outcome in found["clsgen"]]
     result: dict[str, Any] = {
         "seeds": seeds,
@@ -67,7 +75,7 @@ def compare_run(
         "labels": list(spec.labels),
         "positive": spec.positive,
         "compared": list(COMPARED),
-        "methods": {name: _method(outcomes, spec, config, known) for name, outcomes in found.items()},
+        "methods": {name: _method(outcomes, spec, config, texts) for name, outcomes in found.items()},
         "differences": {
             name: _differences(ours, [each.predictions for each in outcomes], spec, config)
             for name, outcomes in found.items()
@@ -104,22 +112,28 @@ def _is_judged(outcomes: Sequence[Outcome]) -> bool:
     return all(len(outcome.predictions) >= _MIN_ROWS for outcome in outcomes)
 
 
-def _method(outcomes: Sequence[Outcome], spec: TaskSpec, config: RunConfig, known: frozenset[str]) -> dict[str, Any]:
+def _method(outcomes: Sequence[Outcome], spec: TaskSpec, config: RunConfig, texts: Texts) -> dict[str, Any]:
     """Figures of one method; those without a value are left out of the tables, and say why here."""
     notes = {"seconds": [outcome.seconds for outcome in outcomes], "notes": [outcome.notes for outcome in outcomes]}
     if not _is_judged(outcomes):
         num_rows = min(len(outcome.predictions) for outcome in outcomes)
         return notes | {"metrics": {}, "explanations": {}, "num_rows": num_rows, "reason": "too few rows to judge"}
-    found = summarise([outcome.predictions for outcome in outcomes], spec, settings=config.evaluate, vocabulary=known)
+    found = summarise(
+        [outcome.predictions for outcome in outcomes],
+        spec,
+        settings=config.evaluate,
+        vocabulary=texts.vocabulary,
+        documents=texts.documents,
+    )
     perplexities: list[Any] = [outcome.notes.get("perplexity") for outcome in outcomes]
-    texts = {name: found[name] for name in TEXTS if name in found and found[name]["n"]}
+    explanations = {name: found[name] for name in TEXTS if name in found and found[name]["n"]}
     if all(value is not None for value in perplexities):
         mean = math.fsum(perplexities) / len(perplexities)
-        texts["perplexity"] = {"value": mean, "low": None, "high": None, "seeds": perplexities}
+        explanations["perplexity"] = {"value": mean, "low": None, "high": None, "seeds": perplexities}
     return notes | {
         "num_rows": len(outcomes[0].predictions),
         "metrics": {name: found[name] for name in (*SHOWN, "ece_reference")},
-        "explanations": texts,
+        "explanations": explanations,
     }
 
 

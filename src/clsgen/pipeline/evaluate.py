@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clsgen.artifacts import sha256_of, write_json_atomic
+from clsgen.artifacts import sha256_of, write_json_atomic, write_text_atomic
 from clsgen.baselines.reader import recovered_labels
 from clsgen.config.run import RunConfig
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ConfigError
 from clsgen.evaluation.evaluate import Context, evaluate
+from clsgen.evaluation.measure_evidence import evidence_figures
 from clsgen.inference.batch import predict_file
+from clsgen.inference.perturb import perturbed_records
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
 from clsgen.types import Example, TaskSpec
@@ -74,6 +77,27 @@ def evaluate_run(
     result = evaluate(predictions, classifier.spec, settings=config.evaluate, context=known)
     result |= {"seeds": seeds_of(config), "calibrator": classifier.bundle.calibrator.method}
     write_json_atomic(folder.metrics, result)
+    return result
+
+
+def remove_evidence(run: Path, *, base: str | None = None) -> dict[str, Any]:
+    """Cut what the reasons of a run's predictions quote, see what becomes of the probability, write evidence.json.
+
+    Args:
+        run: A run that was evaluated.
+        base: Where the base weights are, if they moved.
+
+    Returns:
+        What evidence.json holds; the perturbed probabilities stand in evidence.jsonl.
+    """
+    folder = RunFolder(run)
+    config = folder.config()
+    classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
+    predictions = read_predictions(folder.predictions)
+    records, skipped = perturbed_records(classifier, folder.rows("test"), predictions, seed=config.evaluate.seed)
+    write_text_atomic(run / "evidence.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    result = evidence_figures(records, folder.groups(), skipped, settings=config.evaluate)
+    write_json_atomic(run / "evidence.json", result)
     return result
 
 
