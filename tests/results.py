@@ -81,7 +81,7 @@ def results_of(spec: TaskSpec, **changes: Any) -> Results:
             "decision": rule,
         },
         comparison=None,
-        evidence={},
+        more={},
         shows_text=True,
     )
     return replace(found, **changes)

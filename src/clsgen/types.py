@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal
 
 Role = Literal["train", "validation", "calibration", "test"]
@@ -54,6 +55,8 @@ class TaskSpec:
         positive: For two classes, the label whose probability is reported and thresholded; None for more.
         is_restricted: Data under an access agreement: nothing leaves the machine, no text is printed.
         proxies: Metadata columns that give the label away and must never be input, quoted or shown.
+        is_ordered: Whether the labels stand in an order (horizons of 30, 60, 90 days), so that sums of their
+            probabilities from the first on mean something.
     """
 
     name: str
@@ -62,6 +65,7 @@ class TaskSpec:
     positive: str | None = None
     is_restricted: bool = False
     proxies: tuple[str, ...] = ()
+    is_ordered: bool = False
 
     @property
     def num_labels(self) -> int:
@@ -130,3 +134,13 @@ class Prediction:
     label: str | None = None
     group: str | None = None
     question: str = ""
+
+    @property
+    def cumulative(self) -> dict[str, float]:
+        """Label -> probability of it or an earlier one; of ordered labels, and never falling by construction.
+
+        >>> Prediction("a", {"within 30 days": 0.2, "within 60 days": 0.1, "later": 0.7}, (), "later").cumulative
+        {'within 30 days': 0.2, 'within 60 days': 0.3, 'later': 1.0}
+        """
+        sums = accumulate(self.probs.values())
+        return {label: min(1.0, round(total, 12)) for label, total in zip(self.probs, sums, strict=True)}

@@ -135,3 +135,18 @@ def test_two_classes_have_a_matrix_and_no_parts():
     found = judged(rows, BINARY)["classes"]
     assert found["by_class"] == []
     assert np.array(found["matrix"]).sum() == len(rows)
+
+
+def test_ordered_labels_are_judged_by_their_sums():
+    ordered = TaskSpec("toy3", ("a", "b", "c"), "Which?", is_ordered=True)
+    rows = rows_of(THREE)
+    found = judged(rows, ordered)["classes"]["cumulative"]
+    assert [part["value"] for part in found] == ["a or earlier", "b or earlier"]
+    for part, members in zip(found, ("a", "ab"), strict=True):
+        label = [row.label in members for row in rows]
+        prob = [sum(row.probs[each] for each in members) for row in rows]
+        assert part["figures"]["auroc"]["value"] == pytest.approx(reference.roc_auc_score(label, prob))
+        assert part["figures"]["brier"]["value"] == pytest.approx(reference.brier_score_loss(label, prob))
+    sums = [list(row.cumulative.values()) for row in rows]
+    assert all(first <= second <= third for first, second, third in sums)
+    assert judged(rows, THREE)["classes"]["cumulative"] == []

@@ -18,7 +18,7 @@ from clsgen.data.predictions import read_predictions
 from clsgen.errors import ConfigError
 from clsgen.model.checkpoint import load_bundle
 from clsgen.pipeline.compare import compare_run
-from clsgen.pipeline.compare_methods import Endpoint
+from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.report import report_run
 

@@ -109,3 +109,34 @@ def test_generated_notes_in_the_benchmarks_format_come_back(tmp_path: Path) -> N
     assert sorted(example.label or "" for example in rows) == sorted(note.label or "" for note in notes)
     assert len(set(components(rows))) == len(set(components(notes)))
     assert "<cr>" in rows[0].document
+
+
+def test_horizons_are_one_ordered_label_that_the_survival_time_gives(tmp_path: Path) -> None:
+    notes = generate_notes(400, length="short", prevalence=0.3, seed=5)
+    for days in (30, 60, 90):
+        write_lcd(tmp_path / f"out_hospital_mortality_{days}", notes, horizon_days=days)
+    data = load(settings(tmp_path, "horizons"))
+    assert data.spec.labels == ("within 30 days", "within 60 days", "within 90 days", "later or not")
+    assert (data.spec.is_ordered, data.spec.is_restricted, data.spec.positive) == (True, True, None)
+    found = [example.label for example in (*data.train, *data.test)]
+    times = [example.metadata["days_to_death"] for example in notes]
+    for index, (low, high) in enumerate(((0, 30), (30, 60), (60, 90), (90, float("inf")))):
+        assert found.count(data.spec.labels[index]) == sum(low < time <= high for time in times) > 0
+    assert len(found) == 400
+    ids = {row["id"] for row in json.loads((tmp_path / "out_hospital_mortality_30/test.json").read_text())["data"]}
+    assert {example.id for example in data.test} == ids
+
+
+def test_notes_that_a_horizon_lacks_are_counted_and_contradictions_refused(tmp_path: Path) -> None:
+    for days, outcomes in ((30, (0, 1, 0, 0)), (60, (0, 1, 1, 0)), (90, (1, 1, 1, 0))):
+        parts = {"train": [row(i, outcome, days) for i, outcome in enumerate(outcomes[:2])], "dev": [], "test": []}
+        parts["dev"] = [row(2, outcomes[2], days)] if days != 60 else []
+        parts["test"] = [row(3, outcomes[3], days)]
+        write(tmp_path / f"out_hospital_mortality_{days}", parts)
+    data = load(settings(tmp_path, "horizons"))
+    assert {example.id: example.label for example in data.train} == {"0x0": "within 90 days", "0x1": "within 30 days"}
+    assert [example.label for example in data.test] == ["later or not"]
+    assert data.dropped == {"not_in_every_horizon": 1}
+    write(tmp_path / "out_hospital_mortality_90", {"train": [row(0, 1, 90), row(1, 0, 90)]})
+    with pytest.raises(DataError, match="outcomes of note '0x1' must agree"):
+        load(settings(tmp_path, "horizons"))

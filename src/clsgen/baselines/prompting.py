@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clsgen.errors import DataError, TeacherError
 from clsgen.inference.local_teacher import LocalChat
-from clsgen.llm.chat import Chat, ChatRequest
+from clsgen.llm.chat import Chat, ChatRequest, ask_all
 from clsgen.types import Example, TaskSpec
 
 NUM_SHOTS = 4
@@ -105,7 +105,7 @@ def stated_logits(open_chat: Callable[[], Chat], rows: Sequence[Example], spec: 
         max_words: Longer documents are cut in the middle.
     """
     requests = [_verbal_request(row, spec, max_words) for row in rows]
-    answers = asyncio.run(_ask_all(open_chat, requests))
+    answers = asyncio.run(ask_all(open_chat, requests))
     failures: Counter[str] = Counter()
     logits_NC = np.full((len(rows), spec.num_labels), np.nan)
     for index, answer in enumerate(answers):
@@ -142,18 +142,6 @@ def _from_json(answer: str, labels: Sequence[str]) -> list[float] | None:
 def _from_pairs(answer: str, labels: Sequence[str]) -> list[float] | None:
     pairs = [re.search(rf"(?<!\w){re.escape(label)}{_NUMBER}", answer) for label in labels]
     return [float(pair[1]) for pair in pairs if pair] if all(pairs) else None
-
-
-async def _ask_all(open_chat: Callable[[], Chat], requests: Sequence[ChatRequest]) -> list[str | TeacherError]:
-    chat = open_chat()
-
-    async def one(request: ChatRequest) -> str | TeacherError:
-        try:
-            return (await chat.ask(request)).content
-        except TeacherError as error:
-            return error
-
-    return list(await asyncio.gather(*map(one, requests)))
 
 
 def _verbal_request(row: Example, spec: TaskSpec, max_words: int) -> ChatRequest:

@@ -13,7 +13,8 @@ from clsgen.cli.console import console, quiet_libraries
 from clsgen.config.load import load_config
 from clsgen.errors import ConfigError
 from clsgen.pipeline.compare import DEFAULT, compare_run
-from clsgen.pipeline.compare_methods import METHODS, Endpoint
+from clsgen.pipeline.compare_methods import METHODS
+from clsgen.pipeline.endpoint import Endpoint
 from clsgen.report.comparison import comparison_tables, name_of
 
 _ON_SCREEN = ("auroc", "brier", "ece", "accuracy", "rli", "r_lkappa", "readability", "perplexity")

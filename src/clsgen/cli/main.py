@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": Command("clsgen.cli.predict", "predict", "Give each text a probability and a reason."),
     "eval": Command("clsgen.cli.evaluate", "evaluate", "Judge predictions: metrics with intervals."),
     "compare": Command("clsgen.cli.compare", "compare", "The run beside its baselines, on the same rows and seeds."),
+    "judge": Command("clsgen.cli.judge", "judge", "Let a language model read the explanations blind."),
     "report": Command("clsgen.cli.report", "report", "A run's results as one page that loads nothing."),
     "quickstart": Command("clsgen.cli.quickstart", "quickstart", "The whole path on generated notes, in minutes."),
 }

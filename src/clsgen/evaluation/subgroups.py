@@ -67,7 +67,8 @@ def class_figures(table: Table, *, settings: EvaluateSettings) -> dict[str, Any]
 
     Returns:
         `matrix`: rows are the known labels, columns the decided ones, counts; `by_class`: parts like those of
-        `subgroup_figures`, of all rows each.
+        `subgroup_figures`, of all rows each; `cumulative`: of ordered labels, each label or an earlier one against the
+        later ones.
     """
     is_known = table.label_N >= 0
     num_labels = table.spec.num_labels
@@ -76,7 +77,13 @@ def class_figures(table: Table, *, settings: EvaluateSettings) -> dict[str, Any]
     parts = []
     if not table.is_binary:
         parts = [_part(table.one_vs_rest(index), label, settings) for index, label in enumerate(table.spec.labels)]
-    return {"matrix": matrix.tolist(), "by_class": parts}
+    sums = []
+    if table.spec.is_ordered:
+        sums = [
+            _part(table.up_to(index), f"{label} or earlier", settings)
+            for index, label in enumerate(table.spec.labels[:-1])
+        ]
+    return {"matrix": matrix.tolist(), "by_class": parts, "cumulative": sums}
 
 
 def _of_column(table: Table, name: str, values: Sequence[Any], settings: EvaluateSettings) -> list[dict[str, Any]]:

@@ -89,20 +89,26 @@ class Table:
 
     def one_vs_rest(self, index: int) -> Table:
         """The same rows as a question of two classes: one label, positive, against all others together."""
-        name = self.spec.labels[index]
-        spec = replace(self.spec, labels=(f"not {name}", name), positive=name)
-        prob = self.prob_NC[:, index]
-        is_label, is_decided, is_stated = (
-            np.where(each == ABSENT, ABSENT, each == index) for each in (self.label_N, self.decided_N, self.stated_N)
+        return self._against_rest([index], self.spec.labels[index])
+
+    def up_to(self, index: int) -> Table:
+        """The same rows of ordered labels as a question of two classes: this label or an earlier one, positive."""
+        return self._against_rest(list(range(index + 1)), f"{self.spec.labels[index]} or earlier")
+
+    def _against_rest(self, members: list[int], name: str) -> Table:
+        prob = self.prob_NC[:, members].sum(axis=1).clip(0, 1)
+        label_N, decided_N, stated_N = (
+            np.where(each == ABSENT, ABSENT, np.isin(each, members))
+            for each in (self.label_N, self.decided_N, self.stated_N)
         )
         return replace(
             self,
-            spec=spec,
+            spec=replace(self.spec, labels=(f"not {name}", name), positive=name),
             threshold=None,
             prob_NC=np.stack([1 - prob, prob], axis=1),
-            label_N=is_label,
-            decided_N=is_decided,
-            stated_N=is_stated,
+            label_N=label_N,
+            decided_N=decided_N,
+            stated_N=stated_N,
             set_NC=None,
         )
 

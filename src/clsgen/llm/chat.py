@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from clsgen.errors import TeacherError
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,21 @@ class Chat(Protocol):
             TeacherError: There is finally none.
         """
         ...
+
+
+async def ask_all(open_chat: Callable[[], Chat], requests: Sequence[ChatRequest]) -> list[str | TeacherError]:
+    """The content of every answer, or why there is none, in the order of the requests.
+
+    Args:
+        open_chat: Gives the chat inside the event loop that it is asked in.
+        requests: What is asked.
+    """
+    chat = open_chat()
+
+    async def one(request: ChatRequest) -> str | TeacherError:
+        try:
+            return (await chat.ask(request)).content
+        except TeacherError as error:
+            return error
+
+    return list(await asyncio.gather(*map(one, requests)))

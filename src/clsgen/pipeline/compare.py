@@ -16,7 +16,8 @@ from clsgen.evaluation.auroc_interval import auroc_difference
 from clsgen.evaluation.seeds import compare as differences_of
 from clsgen.evaluation.seeds import summarise
 from clsgen.evaluation.table import tabulate
-from clsgen.pipeline.compare_methods import METHODS, Endpoint, Method, Outcome, Work
+from clsgen.pipeline.compare_methods import METHODS, Method, Outcome, Work
+from clsgen.pipeline.endpoint import Endpoint
 from clsgen.report.comparison import SHOWN, TEXTS
 from clsgen.types import Prediction, TaskSpec
 

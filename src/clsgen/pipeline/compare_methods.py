@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +17,14 @@ from clsgen.baselines import prompting, text_only
 from clsgen.config.run import RunConfig
 from clsgen.data.batch import encode_examples
 from clsgen.data.predictions import read_predictions, to_record
-from clsgen.errors import ConfigError, TeacherError
+from clsgen.errors import TeacherError
 from clsgen.inference.batch import predict_file
 from clsgen.inference.likelihood import perplexity
 from clsgen.inference.local_teacher import LocalChat
 from clsgen.inference.predictor import Classifier
-from clsgen.llm.client import OpenAIChat
-from clsgen.llm.settings import ChatSettings
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.pipeline.baselines import baseline_predictions, judged
+from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
@@ -34,15 +32,6 @@ from clsgen.types import ROLES, Example, Prediction, Role, TaskSpec
 
 _WORDS_A_TOKEN = 0.6
 """A document is cut to this many words a token of model.max_length_tokens before it is put into a prompt."""
-
-
-class Endpoint(NamedTuple):
-    """A server to prompt: address, model, name of the variable that holds its key, hosts that count as local."""
-
-    address: str
-    model: str
-    api_key_env: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -233,22 +222,8 @@ def _prompt_verbal(work: Work, seed: int, folder: Path) -> tuple[list[Prediction
 def _endpoint(work: Work, seed: int, folder: Path) -> tuple[list[Prediction], dict[str, Any]]:
     assert work.endpoint is not None
     where = work.endpoint
-
-    def chat() -> OpenAIChat:
-        settings = ChatSettings(is_restricted=work.spec.is_restricted, allowed_hosts=where.allowed_hosts)
-        return OpenAIChat(where.address, where.model, api_key=_key(where), settings=settings)
-
-    predictions, notes = _by_stated(work, chat)
+    predictions, notes = _by_stated(work, lambda: where.open(is_restricted=work.spec.is_restricted))
     return predictions, notes | {"model": where.model}
-
-
-def _key(endpoint: Endpoint) -> str | None:
-    if endpoint.api_key_env is None:
-        return None
-    key = os.environ.get(endpoint.api_key_env)
-    if key is None:
-        raise ConfigError(f"compare: {endpoint.api_key_env} must be set in the environment; it is not.")
-    return key
 
 
 def _by_stated(work: Work, open_chat: Callable[[], Any]) -> tuple[list[Prediction], dict[str, Any]]:

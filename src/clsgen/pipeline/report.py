@@ -50,7 +50,8 @@ def _results(folder: RunFolder, *, show_text: bool) -> Results:
         )
     record = _read(folder.model / "clsgen.json")
     spec = record["spec"]
-    comparison, evidence = folder.path / "comparison.json", folder.path / "evidence.json"
+    comparison = folder.path / "comparison.json"
+    more = [folder.path / "evidence.json", folder.path / "judge.json"]
     return Results(
         name=folder.path.resolve().name,
         spec=TaskSpec(**spec | {"labels": tuple(spec["labels"]), "proxies": ()}),
@@ -66,7 +67,7 @@ def _results(folder: RunFolder, *, show_text: bool) -> Results:
             "decision": _read(folder.model / "decision.json"),
         },
         comparison=_read(comparison) if comparison.is_file() else None,
-        evidence=_read(evidence) if evidence.is_file() else {},
+        more={name: entry for file in more if file.is_file() for name, entry in _read(file)["figures"].items()},
         shows_text=show_text or not spec["is_restricted"],
     )
 

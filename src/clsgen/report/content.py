@@ -37,7 +37,7 @@ def content(results: Results, found: list[Case], *, settings: EvaluateSettings) 
         },
         "summary": [statement._asdict() for statement in summary(results, positive.get("net_benefit"))],
         "metrics": metrics["metrics"],
-        "explanations": metrics["explanations"] | results.evidence.get("figures", {}),
+        "explanations": metrics["explanations"] | results.more,
         "bootstrap": metrics["bootstrap"],
         "classes": metrics["classes"],
         "subgroups": metrics["subgroups"],

@@ -23,7 +23,7 @@ class Results:
         settings: The resolved configuration.
         model: base, tuning, calibrator and decision rule, as the model directory records them.
         comparison: What comparison.json holds; None: no baseline was run.
-        evidence: What evidence.json holds; {} where no evidence was removed.
+        more: Figures of the explanations from evidence.json and judge.json, by name; {} where there are none.
         shows_text: Whether documents and reasons may stand in the report.
     """
 
@@ -36,7 +36,7 @@ class Results:
     settings: Mapping[str, Any]
     model: Mapping[str, Any]
     comparison: Mapping[str, Any] | None
-    evidence: Mapping[str, Any]
+    more: Mapping[str, Any]
     shows_text: bool
 
     def figure(self, name: str) -> Mapping[str, Any]:

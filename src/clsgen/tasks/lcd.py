@@ -10,7 +10,9 @@ its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from clsgen.errors import DataError
 from clsgen.tasks.files import cell, find_layout, known_label, read_json
 from clsgen.types import Example, TaskData, TaskSpec
 
-VARIANTS = ("30", "60", "90")
+_DAYS = ("30", "60", "90")
+_HORIZONS = "horizons"
+VARIANTS = (*_DAYS, _HORIZONS)
+_HORIZON_LABELS = (*(f"within {days} days" for days in _DAYS), "later or not")
 _DEFAULT_VARIANT = "30"
 _LABEL_BY_OUTCOME = {"0": "survived", "1": "died"}
 _FILES = ("train.json", "dev.json", "test.json")
@@ -37,16 +42,62 @@ def task_spec(days: str) -> TaskSpec:
     )
 
 
+HORIZONS_SPEC = TaskSpec(
+    name="lcd",
+    labels=_HORIZON_LABELS,
+    instruction="Decide from this discharge note when the patient died after discharge: within 30 days, within 60 "
+    "days, within 90 days, or later or not.",
+    is_restricted=True,
+    is_ordered=True,
+)
+"""One softmax over the horizons; sums from the first label on are the probabilities of death within each horizon."""
+
+
 def load(settings: DataSettings) -> TaskData:
-    """The rows of one horizon; notes without text are left out and counted as `empty_text`.
+    """The rows of one horizon, or of all three as ordered labels.
+
+    Notes without text are left out and counted as `empty_text`, and with `horizons` notes that some horizon lacks, as
+    `not_in_every_horizon`.
 
     Args:
-        settings: Read are root and variant (None or 30, 60, 90: days).
+        settings: Read are root and variant (None or 30, 60, 90: days; horizons: all three).
 
     Raises:
-        DataError: Missing files, rows of another horizon, or a metadata file that lacks a row.
+        DataError: Missing files, rows of another horizon, a metadata file that lacks a row, or a note whose outcomes
+            contradict each other.
     """
-    days = _DEFAULT_VARIANT if settings.variant is None else settings.variant
+    if settings.variant == _HORIZONS:
+        return _all_horizons({days: _load_one(settings, days) for days in _DAYS})
+    return _load_one(settings, _DEFAULT_VARIANT if settings.variant is None else settings.variant)
+
+
+def _all_horizons(found: Mapping[str, TaskData]) -> TaskData:
+    """One row a note: its label is the first horizon that it died within. In test, if in test of any horizon."""
+    died = {days: {row.id: row.label == "died" for row in (*data.train, *data.test)} for days, data in found.items()}
+    in_test = {row.id for data in found.values() for row in data.test}
+    rows = {row.id: row for data in found.values() for row in (*data.train, *data.test)}
+    whole = [row for row in rows.values() if all(row.id in outcomes for outcomes in died.values())]
+    labelled = [replace(row, label=_first_horizon(row.id, died)) for row in whole]
+    dropped = Counter(found[_DEFAULT_VARIANT].dropped) + Counter({"not_in_every_horizon": len(rows) - len(whole)})
+    return TaskData(
+        HORIZONS_SPEC,
+        tuple(row for row in labelled if row.id not in in_test),
+        tuple(row for row in labelled if row.id in in_test),
+        dict(dropped),
+    )
+
+
+def _first_horizon(row_id: str, died: Mapping[str, Mapping[str, bool]]) -> str:
+    outcomes = [died[days][row_id] for days in _DAYS]
+    if outcomes != sorted(outcomes):
+        raise DataError(
+            f"lcd: outcomes of note {row_id!r} must agree; it died within an earlier horizon and not a later one. "
+            "Write the three folders in one run of the benchmark's script."
+        )
+    return _HORIZON_LABELS[outcomes.index(True) if any(outcomes) else len(_DAYS)]
+
+
+def _load_one(settings: DataSettings, days: str) -> TaskData:
     outcome = f"out_hospital_mortality_{days}"
     folder = find_layout(
         "lcd", settings.root, layouts={"script": _FILES}, subfolders=(f"lcd/{outcome}", "lcd", outcome)
