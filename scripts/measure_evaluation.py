@@ -1,5 +1,6 @@
 """Time and memory of `clsgen eval` on a table of generated probabilities.
 
+    python scripts/measure_evaluation.py 100000 --bootstrap 2000 --figures auroc,auprc,brier,log_loss,ece,f1
     python scripts/measure_evaluation.py 100000 --bootstrap 2000
     python scripts/measure_evaluation.py 10000000
 
@@ -26,11 +27,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("num_rows", type=int)
     parser.add_argument("--bootstrap", type=int, default=1000)
+    parser.add_argument("--figures", default=None)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "scores.parquet"
         write(source, arguments.num_rows)
         command = [sys.executable, "-m", "clsgen", "eval", str(source), "--prob", "p", "--label", "y", "--group", "g"]
+        command += [] if arguments.figures is None else ["--figures", arguments.figures]
         started = time.monotonic()
         subprocess.run([*command, "-o", folder, "--bootstrap", str(arguments.bootstrap)], check=True)
         seconds = time.monotonic() - started

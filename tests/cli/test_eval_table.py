@@ -156,3 +156,33 @@ def test_columns_to_judge_by_are_read_from_the_table(tmp_path, command):
     assert parts[0]["figures"]["auroc"]["value"] == pytest.approx(north)
     assert "By part of the rows" in ran.out
     assert command("eval", source, *options, "--by", "town").code == 2
+
+
+def test_only_the_figures_that_are_wanted_are_computed(tmp_path, command):
+    source = written(tmp_path, table(*binary()))
+    options = ("--prob", "p", "--label", "y", "--bootstrap", 100)
+    ran = command("eval", source, "-o", tmp_path / "some", *options, "--figures", "auroc,brier,ppv")
+    assert ran.code == 0, ran.err
+    some = json.loads((tmp_path / "some" / "metrics.json").read_text())["metrics"]
+    assert list(some) == ["auroc", "brier", "ppv"]
+    command("eval", source, "-o", tmp_path / "all", *options)
+    all_of_them = json.loads((tmp_path / "all" / "metrics.json").read_text())["metrics"]
+    assert some == {name: all_of_them[name] for name in some}
+    refused = command("eval", source, *options, "--figures", "aurocs")
+    assert refused.code == 2
+    assert "Did you mean 'auroc'?" in refused.err
+
+
+def test_a_table_loads_no_torch(tmp_path):
+    import subprocess
+    import sys
+
+    source = written(tmp_path, table(*binary()))
+    code = (
+        "import sys\nfrom clsgen.cli.main import main\n"
+        f"sys.argv = ['clsgen', 'eval', {str(source)!r}, '--prob', 'p', '--label', 'y', '--bootstrap', '100']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('loaded:', [name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "loaded: []" in ran.stdout

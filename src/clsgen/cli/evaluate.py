@@ -32,6 +32,10 @@ def evaluate(
         float | None, typer.Option(help="Table, two classes: positive from here upwards; by default 0.5.")
     ] = None,
     bootstrap: Annotated[int | None, typer.Option(help="Table: draws of each interval; by default 1,000.")] = None,
+    figures: Annotated[
+        str | None,
+        typer.Option(help="Table: figures that are wanted, with commas; by default all, which takes longer."),
+    ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Run: also cut what the reasons quote, and see the probability move.")
     ] = False,
@@ -42,14 +46,20 @@ def evaluate(
 ) -> None:
     """Judge a run's test role (predicted first), a jsonl file of predictions, or columns of a csv, tsv or parquet."""
     of_table = {"--prob": prob, "--label": label, "--group": group, "--id": row_id, "--threshold": threshold}
-    given = [name for name, value in (of_table | {"--bootstrap": bootstrap}).items() if value is not None]
+    options = of_table | {"--bootstrap": bootstrap, "--figures": figures}
+    given = [name for name, value in options.items() if value is not None]
     folder = source.parent if output is None else output
     written = [folder / "metrics.json"]
     if prob and label:
         columns = ScoreColumns(_columns(prob), label, group, row_id, positive, tuple(by or ()))
         settings = EvaluateSettings() if bootstrap is None else _with_draws(bootstrap)
         result = evaluate_scores(
-            source, folder, columns, threshold=0.5 if threshold is None else threshold, settings=settings
+            source,
+            folder,
+            columns,
+            settings=settings,
+            threshold=0.5 if threshold is None else threshold,
+            figures=None if figures is None else figures.split(","),
         )
     elif given:
         raise ConfigError(f"eval: a table needs --prob and --label; got {', '.join(given)} alone. Name both columns.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from clsgen.config.prediction import EvaluateSettings
+from clsgen.errors import ConfigError
 from clsgen.evaluation.intervals import Draws, draw_groups
 from clsgen.evaluation.measure_abstention import abstention_measures
 from clsgen.evaluation.measure_explanations import explanation_measures
 from clsgen.evaluation.measure_probability import probability_measures, risk_measures
-from clsgen.evaluation.measures import entries
+from clsgen.evaluation.measures import Measure, entries
 from clsgen.evaluation.subgroups import class_figures, subgroup_figures
 from clsgen.evaluation.table import Table, tabulate
 from clsgen.types import Prediction, Role, TaskSpec
@@ -74,7 +76,12 @@ def evaluate(
 
 
 def evaluate_table(
-    table: Table, *, settings: EvaluateSettings, known: Context, columns: Mapping[str, Sequence[Any]]
+    table: Table,
+    *,
+    settings: EvaluateSettings,
+    known: Context,
+    columns: Mapping[str, Sequence[Any]],
+    figures: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """`evaluate` of rows that are arrays already.
 
@@ -83,9 +90,13 @@ def evaluate_table(
         settings: Draws, confidence, bins, seed.
         known: Documents, vocabulary, true risks; its columns are not read.
         columns: Name -> value of each row of the table, of what they are judged by apart.
+        figures: Names of the figures of the probability that are wanted; None: all.
+
+    Raises:
+        ConfigError: A figure that there is none of.
     """
     draws = draw_groups(table.group, table.label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
-    metrics = probability_measures(table, settings) | abstention_measures(table)
+    metrics = _wanted(probability_measures(table, settings) | abstention_measures(table), figures)
     if known.true_risk is not None:
         metrics |= risk_measures(table, known.true_risk)
     explanations = explanation_measures(
@@ -104,6 +115,17 @@ def evaluate_table(
         "classes": class_figures(table, settings=settings),
         "subgroups": subgroup_figures(table, columns, settings=settings),
     }
+
+
+def _wanted(measures: dict[str, Measure], figures: Sequence[str] | None) -> dict[str, Measure]:
+    if figures is None:
+        return measures
+    for name in figures:
+        if name not in measures:
+            nearest = difflib.get_close_matches(name, measures, n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigError(f"eval: figures must be among {', '.join(measures)}; got {name!r}.{hint}")
+    return {name: measure for name, measure in measures.items() if name in figures}
 
 
 def _counts(table: Table) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,13 @@ def evaluate_file(source: Path, output: Path, *, positive: str | None = None) ->
 
 
 def evaluate_scores(
-    source: Path, output: Path, columns: ScoreColumns, *, threshold: float = 0.5, settings: EvaluateSettings
+    source: Path,
+    output: Path,
+    columns: ScoreColumns,
+    *,
+    settings: EvaluateSettings,
+    threshold: float = 0.5,
+    figures: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Judge columns of a csv, tsv or parquet file: anybody's probabilities, of any number of rows.
 
@@ -50,6 +57,7 @@ def evaluate_scores(
         columns: Which column is what.
         threshold: Two classes: the positive label is decided from here upwards.
         settings: Draws, confidence, bins, seed.
+        figures: Names of the figures that are wanted; None: all.
 
     Raises:
         DataError: A file, column or value that can't be used.
@@ -60,7 +68,7 @@ def evaluate_scores(
     scores = read_scores(source, columns)
     spec = TaskSpec(source.stem, scores.labels, instruction="", positive=scores.positive)
     table = table_of_scores(scores, spec, threshold=threshold)
-    result = evaluate_table(table, settings=settings, known=Context(), columns=scores.by)
+    result = evaluate_table(table, settings=settings, known=Context(), columns=scores.by, figures=figures)
     make_folder(output)
     write_json_atomic(output / "metrics.json", result)
     return result
