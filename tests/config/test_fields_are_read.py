@@ -203,6 +203,7 @@ CASES: dict[str, Case] = {
     "evaluate.num_bootstrap": Case(120, result(lambda found: found["bootstrap"]["num_draws"])),
     "evaluate.confidence": Case(0.6, result(lambda found: found["metrics"]["brier"]["low"])),
     "evaluate.num_bins": Case(3, result(lambda found: found["metrics"]["ece"]["value"])),
+    "evaluate.figures": Case(["brier"], result(lambda found: list(found["metrics"]))),
     "evaluate.seed": Case(1, result(lambda found: found["metrics"]["brier"]["low"])),
 }
 

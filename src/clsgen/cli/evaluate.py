@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,39 +53,39 @@ def evaluate(
     written = [folder / "metrics.json"]
     if prob and label:
         columns = ScoreColumns(_columns(prob), label, group, row_id, positive, tuple(by or ()))
-        settings = EvaluateSettings() if bootstrap is None else _with_draws(bootstrap)
+        settings = _settings(bootstrap, figures)
         result = evaluate_scores(
-            source,
-            folder,
-            columns,
-            settings=settings,
-            threshold=0.5 if threshold is None else threshold,
-            figures=None if figures is None else figures.split(","),
+            source, folder, columns, settings=settings, threshold=0.5 if threshold is None else threshold
         )
     elif given:
         raise ConfigError(f"eval: a table needs --prob and --label; got {', '.join(given)} alone. Name both columns.")
     elif source.is_dir():
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
-        from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
-
-        quiet_libraries()
-        with row_progress("predicting") as on_progress:
-            result = evaluate_run(source, by=by or (), base=base, on_progress=on_progress)
-        written = [source / "predictions.jsonl", source / "metrics.json"]
-        if evidence:
-            removed = remove_evidence(source, base=base)
-            result["explanations"] |= removed["figures"]
-            written += [source / "evidence.jsonl", source / "evidence.json"]
+        result, written = _of_run(source, by or (), base, is_removing=evidence)
+    elif by or evidence:
+        raise ConfigError("eval: --by goes with a run directory or a table, --evidence with a run; this is neither.")
     else:
-        if by:
-            raise ConfigError("eval: --by goes with a run directory or a table; jsonl predictions hold no columns.")
         result = evaluate_file(source, folder, positive=positive)
     console.print(metrics_table(result))
     if by:
         console.print(subgroup_table(result))
     for path in written:
         console.print(f"Written: {path}", soft_wrap=True)
+
+
+def _of_run(run: Path, by: Sequence[str], base: str | None, *, is_removing: bool) -> tuple[dict[str, Any], list[Path]]:
+    """What a run is worth, and the files written."""
+    from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
+
+    quiet_libraries()
+    with row_progress("predicting") as on_progress:
+        result = evaluate_run(run, by=by, base=base, on_progress=on_progress)
+    written = [run / "predictions.jsonl", run / "metrics.json"]
+    if is_removing:
+        result["explanations"] |= remove_evidence(run, base=base)["figures"]
+        written += [run / "evidence.jsonl", run / "evidence.json"]
+    return result, written
 
 
 def _columns(prob: list[str]) -> dict[str, str]:
@@ -97,8 +98,13 @@ def _columns(prob: list[str]) -> dict[str, str]:
     return {label: column for label, _, column in pairs}
 
 
-def _with_draws(bootstrap: int) -> EvaluateSettings:
+def _settings(bootstrap: int | None, figures: str | None) -> EvaluateSettings:
+    wanted = None if figures is None else tuple(figures.split(","))
     try:
-        return EvaluateSettings(num_bootstrap=bootstrap)
+        return (
+            EvaluateSettings(figures=wanted)
+            if bootstrap is None
+            else EvaluateSettings(num_bootstrap=bootstrap, figures=wanted)
+        )
     except ValueError as error:
         raise ConfigError(f"eval: --bootstrap must be 100 or more; got {bootstrap}. 1,000 is the default.") from error

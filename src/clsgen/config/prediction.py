@@ -70,3 +70,6 @@ class EvaluateSettings(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
     num_bins: int = Field(15, ge=2, description="Equal-mass bins of the ECE.")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+    figures: tuple[str, ...] | None = Field(
+        None, description="Figures of the probability and the decision that are wanted, by name; null: all."
+    )

@@ -76,12 +76,7 @@ def evaluate(
 
 
 def evaluate_table(
-    table: Table,
-    *,
-    settings: EvaluateSettings,
-    known: Context,
-    columns: Mapping[str, Sequence[Any]],
-    figures: Sequence[str] | None = None,
+    table: Table, *, settings: EvaluateSettings, known: Context, columns: Mapping[str, Sequence[Any]]
 ) -> dict[str, Any]:
     """`evaluate` of rows that are arrays already.
 
@@ -90,13 +85,12 @@ def evaluate_table(
         settings: Draws, confidence, bins, seed.
         known: Documents, vocabulary, true risks; its columns are not read.
         columns: Name -> value of each row of the table, of what they are judged by apart.
-        figures: Names of the figures of the probability that are wanted; None: all.
 
     Raises:
-        ConfigError: A figure that there is none of.
+        ConfigError: settings.figures names what is none.
     """
     draws = draw_groups(table.group, table.label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
-    metrics = _wanted(probability_measures(table, settings) | abstention_measures(table), figures)
+    metrics = _wanted(probability_measures(table, settings) | abstention_measures(table), settings.figures)
     if known.true_risk is not None:
         metrics |= risk_measures(table, known.true_risk)
     explanations = explanation_measures(

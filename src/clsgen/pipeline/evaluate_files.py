@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,6 @@ def evaluate_scores(
     *,
     settings: EvaluateSettings,
     threshold: float = 0.5,
-    figures: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Judge columns of a csv, tsv or parquet file: anybody's probabilities, of any number of rows.
 
@@ -57,7 +55,6 @@ def evaluate_scores(
         columns: Which column is what.
         threshold: Two classes: the positive label is decided from here upwards.
         settings: Draws, confidence, bins, seed.
-        figures: Names of the figures that are wanted; None: all.
 
     Raises:
         DataError: A file, column or value that can't be used.
@@ -68,7 +65,7 @@ def evaluate_scores(
     scores = read_scores(source, columns)
     spec = TaskSpec(source.stem, scores.labels, instruction="", positive=scores.positive)
     table = table_of_scores(scores, spec, threshold=threshold)
-    result = evaluate_table(table, settings=settings, known=Context(), columns=scores.by, figures=figures)
+    result = evaluate_table(table, settings=settings, known=Context(), columns=scores.by)
     make_folder(output)
     write_json_atomic(output / "metrics.json", result)
     return result
