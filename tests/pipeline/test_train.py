@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
 from clsgen.pipeline.calibrate import calibrate_run
 from clsgen.pipeline.dry_run import dry_run
-from clsgen.pipeline.evaluate import evaluate_run
+from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
 from clsgen.pipeline.evaluate_files import evaluate_file
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import last_whole_checkpoint, train_run
@@ -498,8 +499,6 @@ def test_own_table_with_yes_and_no_labels_end_to_end(tmp_path, command):
 
 
 def test_recalibration_on_another_sites_rows(run, tmp_path):
-    import shutil
-
     copy = shutil.copytree(run, tmp_path / "copy")
     rows = generate_notes(60, length="short", prevalence=0.4, seed=11)
     site = tmp_path / "site.jsonl"
@@ -519,14 +518,14 @@ def test_recalibration_on_another_sites_rows(run, tmp_path):
     assert found.after["log_loss"]["value"] > in_sample
 
 
-def test_rows_of_the_test_role_calibrate_nothing(run, tmp_path):
-    import shutil
-
+@pytest.mark.parametrize(("role", "why"), [("test", "calibration rows only"), ("train", "too sure of rows")])
+def test_rows_that_another_role_holds_calibrate_nothing(run, tmp_path, role, why):
     copy = shutil.copytree(run, tmp_path / "copy")
-    rows = RunFolder(copy).rows("test")[:3]
+    rows = RunFolder(copy).rows(role)[:3]
     site = tmp_path / "site.jsonl"
-    site.write_text("".join(json.dumps({"text": row.document, "label": row.label}) + "\n" for row in rows))
-    with pytest.raises(LeakError, match="must hold no row of the test role; it holds 3"):
+    records = [{"text": f"  {row.document.upper()}\n", "label": row.label} for row in rows]
+    site.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(LeakError, match=f"must hold no row or group of the {role} role; it holds 3. .*{why}"):
         calibrate_run(copy, on=str(site))
 
 
@@ -543,8 +542,6 @@ def test_a_restricted_model_takes_no_rows_from_elsewhere(run, monkeypatch):
 
 
 def test_calibration_rows_must_carry_labels(run, tmp_path):
-    import shutil
-
     copy = shutil.copytree(run, tmp_path / "copy")
     site = tmp_path / "site.jsonl"
     site.write_text('{"text": "a note", "label": null}\n')
@@ -619,3 +616,34 @@ def test_train_shows_plain_lines_without_a_terminal(tmp_path, command):
     assert any(line.startswith("step     6 of 6  validation") and "auroc" in line for line in lines)
     assert "\x1b[" not in done.out
     assert done.err == ""
+
+
+def test_predictions_are_made_again_only_for_another_model_or_setting(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    first = evaluate_run(copy)
+    made = (copy / "predictions.jsonl").stat().st_mtime_ns
+    again = evaluate_run(copy, by=["sex"])
+    assert (copy / "predictions.jsonl").stat().st_mtime_ns == made
+    assert again["metrics"] == first["metrics"]
+    assert {part["value"] for part in again["subgroups"]["sex"]} == {"female", "male"}
+    lines = (copy / "predictions.jsonl").read_text().splitlines()
+    (copy / "predictions.jsonl").write_text("\n".join(lines[::-1]) + "\n")
+    evaluate_run(copy)
+    assert (copy / "predictions.jsonl").read_text().splitlines() == lines, "altered predictions are made again"
+
+
+def test_what_a_run_may_be_judged_by(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    with pytest.raises(ConfigError, match="by must be known of the test rows .*sex.*; got 'site'"):
+        evaluate_run(copy, by=["site"])
+
+
+def test_evidence_removal_of_a_run(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    evaluate_run(copy)
+    found = remove_evidence(copy)
+    assert found["num_rows"] + sum(found["num_skipped"].values()) == len(RunFolder(copy).rows("test"))
+    assert json.loads((copy / "evidence.json").read_text()) == found

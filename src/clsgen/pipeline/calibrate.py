@@ -27,7 +27,7 @@ from clsgen.model.checkpoint import Bundle, save_calibration
 from clsgen.model.decision import Abstention, DecisionRule, judge
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.predict import columns_of
-from clsgen.types import Example, Prediction, TaskSpec
+from clsgen.types import Example, Prediction, Role, TaskSpec
 
 NUM_FOLDS = 5
 """Folds of groups by which a new site's calibrator is judged."""
@@ -162,7 +162,7 @@ def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> list[
 
     Raises:
         RestrictedError: A hub data set for a restricted model.
-        LeakError: The file holds a row of the run's test role.
+        LeakError: The file holds rows, or groups, of the run's test role, or rows that the model was trained on.
         CalibrationError: No row carries a label.
     """
     if on is None:
@@ -171,17 +171,35 @@ def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> list[
         if spec.is_restricted and not Path(on).exists():
             raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
         rows = list(read_examples(on, columns_of(folder.model), labels=spec.labels).examples)
-        test = {(example.document, example.question) for example in folder.rows("test")}
-        num_shared = sum((example.document, example.question) in test for example in rows)
-        if num_shared:
-            raise LeakError(
-                f"calibrate: {on} must hold no row of the test role; it holds {num_shared}. Thresholds and calibrators "
-                "see calibration rows only: choose other rows."
-            )
+        _refuse_seen(on, rows, folder)
     labelled = [example for example in rows if example.label is not None]
     if not labelled:
         raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")
     return labelled
+
+
+def _refuse_seen(on: str, rows: Sequence[Example], folder: RunFolder) -> None:
+    """Raise where rows of a file stand in another role of the run, letter case and white space aside."""
+    roles: tuple[Role, ...] = ("test", "train", "validation")
+    for role in roles:
+        known = folder.rows(role)
+        texts = {_plain(example) for example in known}
+        groups = {key for example in known for key in example.groups} if role == "test" else set()
+        num_shared = sum(_plain(row) in texts or not groups.isdisjoint(row.groups) for row in rows)
+        if num_shared:
+            why = (
+                "Thresholds and calibrators see calibration rows only"
+                if role == "test"
+                else "A model is too sure of rows that it was trained on"
+            )
+            raise LeakError(
+                f"calibrate: {on} must hold no row or group of the {role} role; it holds {num_shared}. {why}: "
+                "choose other rows."
+            )
+
+
+def _plain(example: Example) -> tuple[str, str]:
+    return " ".join(example.document.casefold().split()), " ".join(example.question.casefold().split())
 
 
 class Recalibrated(NamedTuple):

@@ -34,6 +34,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Predict the test rows of a run, write predictions.jsonl and metrics.json.
 
+    Predictions that this model made with these settings, and that metrics.json was written of, are not made again.
+
     Args:
         run: The run directory.
         by: Names of metadata that the rows are judged by apart, besides data.columns.subgroups and the documents'
@@ -58,16 +60,19 @@ def evaluate_run(
     test = folder.rows("test")
     by = tuple(dict.fromkeys((*config.data.columns.subgroups, *by)))
     _check_by(by, test, classifier.spec)
-    predict_file(
-        classifier,
-        test,
-        folder.predictions,
-        explain=config.predict.explain if classifier.bundle.has_explanations else "none",
-        mode=config.predict.mode,
-        groups=folder.groups(),
-        model_hash=sha256_of(folder.model / "manifest.json"),
-        on_progress=on_progress,
-    )
+    made_by = {"model_sha256": sha256_of(folder.model / "manifest.json"), **config.predict.model_dump(mode="json")}
+    if not _is_predicted(folder, made_by):
+        folder.metrics.unlink(missing_ok=True)  # it is of other predictions from here on
+        predict_file(
+            classifier,
+            test,
+            folder.predictions,
+            explain=config.predict.explain if classifier.bundle.has_explanations else "none",
+            mode=config.predict.mode,
+            groups=folder.groups(),
+            model_hash=made_by["model_sha256"],
+            on_progress=on_progress,
+        )
     predictions = read_predictions(folder.predictions)
     known = context_of(test, folder.rows("train"), by=by)
     reasons = {row.id: row.explanation for row in predictions if row.explanation}
@@ -75,9 +80,21 @@ def evaluate_run(
         recovered = recovered_labels(folder.rows("train"), folder.rows("validation"), reasons, classifier.spec)
         known = replace(known, recovered=recovered)
     result = evaluate(predictions, classifier.spec, settings=config.evaluate, context=known)
-    result |= {"seeds": seeds_of(config), "calibrator": classifier.bundle.calibrator.method}
+    result |= {
+        "seeds": seeds_of(config),
+        "calibrator": classifier.bundle.calibrator.method,
+        "predicted": {**made_by, "sha256": sha256_of(folder.predictions)},
+    }
     write_json_atomic(folder.metrics, result)
     return result
+
+
+def _is_predicted(folder: RunFolder, made_by: Mapping[str, Any]) -> bool:
+    """Whether the predictions that are there were made by this model with these settings, and judged."""
+    if not (folder.metrics.is_file() and folder.predictions.is_file()):
+        return False
+    found = json.loads(folder.metrics.read_text(encoding="utf-8")).get("predicted")
+    return bool(found == {**made_by, "sha256": sha256_of(folder.predictions)})
 
 
 def remove_evidence(run: Path, *, base: str | None = None) -> dict[str, Any]:
