@@ -43,7 +43,10 @@ bench: $(STAMP)
 	$(BIN)/python scripts/measure_results.py run examples/esnli.yaml --name esnli
 	$(BIN)/python scripts/measure_results.py run examples/pubmedqa.yaml --name pubmedqa
 	$(BIN)/python scripts/measure_results.py run examples/synthetic.yaml --name synthetic-notes
+	$(BIN)/python scripts/noise_study.py
 	$(BIN)/python scripts/measure_results.py page
+	$(BIN)/python scripts/measure_evaluation.py 100000 --bootstrap 2000
+	$(BIN)/python scripts/measure_evaluation.py 10000000
 
 docs-config: $(STAMP)
 	$(BIN)/python scripts/build_docs.py
