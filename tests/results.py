@@ -82,6 +82,7 @@ def results_of(spec: TaskSpec, **changes: Any) -> Results:
         },
         comparison=None,
         more={},
+        stale=(),
         shows_text=True,
     )
     return replace(found, **changes)

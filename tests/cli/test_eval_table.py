@@ -139,7 +139,7 @@ def test_probabilities_must_add_up(tmp_path, command):
 def test_a_column_alone_is_refused(tmp_path, command):
     ran = command("eval", written(tmp_path, "p,y\n0.2,1\n"), "--label", "y")
     assert ran.code == 2
-    assert "a table needs --prob and --label; got --label alone" in " ".join(ran.err.split())
+    assert "--label goes with a table, which needs --prob and --label" in " ".join(ran.err.split())
 
 
 def test_columns_to_judge_by_are_read_from_the_table(tmp_path, command):
@@ -186,3 +186,47 @@ def test_a_table_loads_no_torch(tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "loaded: []" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (("--evidence",), "--evidence goes with a run directory; this is a table"),
+        (("--base", "x"), "--base goes with a run directory; this is a table"),
+        (("--by", "y"), "--by must be other columns than label and probability; got 'y'"),
+        (("--by", "p"), "--by must be other columns than label and probability; got 'p'"),
+    ],
+)
+def test_what_a_table_has_no_use_for_is_refused(tmp_path, command, extra, message):
+    source = written(tmp_path, table(*binary()))
+    ran = command("eval", source, "--prob", "p", "--label", "y", *extra)
+    assert ran.code == 2
+    assert message in " ".join(ran.err.split())
+
+
+def test_a_table_without_options_asks_for_its_columns(tmp_path, command):
+    ran = command("eval", written(tmp_path, "p,y\n0.2,1\n"))
+    assert ran.code == 2
+    assert "is a table. Name its columns with --prob and --label" in " ".join(ran.err.split())
+
+
+def test_a_threshold_of_three_labels_is_refused(tmp_path, command):
+    rows = "".join(f"{a},{b},{1 - a - b},{'abc'[i % 3]}\n" for i, (a, b) in enumerate([(0.25, 0.25), (0.5, 0.25)] * 6))
+    source = written(tmp_path, "a,b,c,y\n" + rows)
+    probs = [part for name in "abc" for part in ("--prob", f"{name}={name}")]
+    ran = command("eval", source, *probs, "--label", "y", "--bootstrap", 100, "--threshold", 0.2)
+    assert ran.code == 2
+    assert "threshold must be left out with more than two labels" in ran.err
+
+
+def test_wanted_figures_are_all_that_parts_show(tmp_path, command):
+    source = written(tmp_path, table(*binary()))
+    options = ("--prob", "p", "--label", "y", "--bootstrap", 100, "--by", "g", "--figures", "auroc, brier")
+    text = source.read_text().splitlines()
+    source.write_text(
+        "\n".join([text[0], *(line.rsplit(",", 2)[0] + f",{i % 2},x{i}" for i, line in enumerate(text[1:]))])
+    )
+    ran = command("eval", source, "-o", tmp_path / "out", *options)
+    assert ran.code == 0, ran.err
+    parts = json.loads((tmp_path / "out" / "metrics.json").read_text())["subgroups"]["g"]
+    assert [list(part["figures"]) for part in parts] == [["auroc", "brier"]] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from chat_server import Answer, ChatServer, completion
 from clsgen.baselines import text_only
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
-from clsgen.errors import ConfigError
+from clsgen.errors import ArtifactError, ConfigError
 from clsgen.model.checkpoint import load_bundle
 from clsgen.pipeline.compare import compare_run
 from clsgen.pipeline.endpoint import Endpoint
+from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.report import report_run
+from clsgen.pipeline.tune import tune_run
 
 METHODS = ("clsgen", "class_only", "text_only", "two_models", "tfidf", "cnn_lcd", "prompt_label", "prompt_few_shot")
 
@@ -177,7 +180,34 @@ def test_what_the_settings_rule_out_is_refused_or_named(tmp_path):
         compare_run(config_of(tmp_path, model=scratch), methods=("clsgen", "prompt_label"))
     with pytest.raises(ConfigError, match="text_only needs explanations to train on"):
         compare_run(config_of(tmp_path, data={"explanations": "none"}), methods=("clsgen", "text_only"))
-    with pytest.raises(ConfigError, match="methods must be among clsgen, .*; got tfidf, nothing"):
+    with pytest.raises(ConfigError, match="methods must name clsgen, .*; got tfidf, nothing"):
         compare_run(config_of(tmp_path), methods=("tfidf", "nothing"))
     with pytest.raises(ConfigError, match="endpoint needs an address"):
         compare_run(config_of(tmp_path), methods=("clsgen", "endpoint"))
+
+
+@pytest.mark.slow
+def test_results_of_another_configuration_are_not_taken_for_these(compared):
+    config, _ = compared
+    other = config.model_copy(update={"train": config.train.model_copy(update={"max_steps": 3})})
+    with pytest.raises(ConfigError, match="must hold results of this configuration; train.max_steps differ"):
+        compare_run(other, methods=("clsgen", "tfidf"))
+
+
+@pytest.mark.slow
+def test_another_threshold_is_compared_anew_and_a_stale_table_is_left_out(compared, tmp_path):
+    config, _ = compared
+    shutil.copytree(Path(config.output).parent, tmp_path / "copy")
+    folder = tmp_path / "copy" / "run"
+    config = config.model_copy(update={"output": str(folder)})
+    tune_run(folder, policy="specificity=0.99")
+    with pytest.raises(ArtifactError, match="must be of the model and the predictions beside it"):
+        report_run(folder)
+    evaluate_run(folder)
+    page = report_run(folder)[0].read_text()
+    assert "Baselines on the same rows" not in page
+    assert "comparison.json: of earlier predictions, left out here" in page
+    again = compare_run(config, methods=("clsgen", "tfidf"), num_seeds=2)
+    accuracy = json.loads((folder / "metrics.json").read_text())["metrics"]["accuracy"]["value"]
+    assert again["methods"]["clsgen"]["metrics"]["accuracy"]["seeds"][0] == pytest.approx(accuracy)
+    assert "Baselines on the same rows" in report_run(folder)[0].read_text()

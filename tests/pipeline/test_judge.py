@@ -13,7 +13,7 @@ from chat_server import Answer, ChatServer, completion
 from clsgen.config.load import save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import to_record
-from clsgen.errors import ArtifactError, RestrictedError
+from clsgen.errors import ArtifactError, RestrictedError, TeacherError
 from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.judge import judge_run
 from results import BINARY, SETTINGS, rows_of
@@ -99,3 +99,16 @@ def test_a_run_without_explanations_is_refused(tmp_path):
     (tmp_path / "run" / "predictions.jsonl").unlink()
     with pytest.raises(ArtifactError, match="Run: clsgen eval"):
         judge_run(tmp_path / "run", Endpoint("http://127.0.0.1:1/v1", "m"))
+
+
+def test_a_judge_that_gives_no_verdict_leaves_the_old_ones(tmp_path):
+    run = run_folder(tmp_path / "run")
+    with ChatServer(lambda body, number: verdict("yes")) as server:
+        judge_run(run, Endpoint(server.endpoint, "m"), num_rows=5)
+    before = (run / "judge.json").read_text()
+    with (
+        ChatServer(lambda body, number: Answer(completion("Hm."))) as server,
+        pytest.raises(TeacherError, match=r"none of 10 is \(unparsed 10\). Nothing was written"),
+    ):
+        judge_run(run, Endpoint(server.endpoint, "m"), num_rows=5)
+    assert (run / "judge.json").read_text() == before

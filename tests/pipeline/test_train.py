@@ -350,7 +350,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_whole(tmp_path):
 import resource, signal, sys
 from pathlib import Path
 from transformers import TrainerCallback
-import clsgen.cli.display as display
+import clsgen.cli.training_display as display
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 class Fill(display.TrainingDisplay):
     def on_step_end(self, args, state, control, **kwargs):
@@ -647,3 +647,18 @@ def test_evidence_removal_of_a_run(run, tmp_path):
     found = remove_evidence(copy)
     assert found["num_rows"] + sum(found["num_skipped"].values()) == len(RunFolder(copy).rows("test"))
     assert json.loads((copy / "evidence.json").read_text()) == found
+
+
+def test_a_column_of_free_text_is_no_subgroup_and_is_refused_before_training(tmp_path):
+    rows = tmp_path / "rows.csv"
+    lines = [f"note {i} of the {'wet' if i % 2 else 'dry'} day,{'yn'[i % 2]},word{i},site{i % 3}" for i in range(200)]
+    rows.write_text("text,label,free,site\n" + "\n".join(lines) + "\n")
+    own = {"task": None, "num_rows": None, "train": str(rows), "explanations": "none"}
+    data = own | {"columns": {"subgroups": ["site", "free"]}}
+    with pytest.raises(DataError, match="free must hold numbers, or at most 20 different values"):
+        train_run(config(tmp_path / "r", data=data))
+    run = train_run(config(tmp_path / "s", data=own | {"columns": {"subgroups": ["site"]}}))
+    assert len(evaluate_run(run)["subgroups"]["site"]) == 3
+    site = tmp_path / "site.csv"
+    site.write_text("text,label\n" + "\n".join(f"another {i} day,{'yn'[i % 2]}" for i in range(30)) + "\n")
+    assert calibrate_run(run, on=str(site)).before is not None

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from clsgen.evaluation.evaluate import evaluate
 from clsgen.report.results import Results
 from clsgen.report.write import write_report
 from results import BINARY, HOSTILE, SETTINGS, THREE, results_of
@@ -122,7 +123,22 @@ def test_axe_finds_no_serious_fault(browser, tmp_path, spec, scheme):
 
 
 def test_a_phone_needs_no_sideways_scrolling(browser, tmp_path):
-    page = opened(browser, tmp_path, results_of(BINARY), viewport={"width": 360, "height": 740}).page
+    results = results_of(BINARY)
+    spec = replace(BINARY, labels=("no", "yes, within 30 days"), positive="yes, within 30 days")
+
+    def renamed(label: str) -> str:
+        return spec.labels[BINARY.labels.index(label)]
+
+    rows = [
+        replace(
+            row,
+            probs={renamed(label): prob for label, prob in row.probs.items()},
+            **{name: renamed(getattr(row, name)) for name in ("decision", "label", "stated_label")},
+        )
+        for row in results.predictions
+    ]
+    results = replace(results, spec=spec, predictions=rows, metrics=evaluate(rows, spec, settings=SETTINGS))
+    page = opened(browser, tmp_path, results, viewport={"width": 360, "height": 740}).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
@@ -152,7 +168,7 @@ def test_report_json_holds_the_pages_numbers(tmp_path):
         max(row.probs["yes"] for row in wrong if row.decision == "yes")
     ]
     assert [file.name for file in files[2:]] == [
-        f"{name}.{kind}" for name in ("roc", "reliability", "net_benefit", "coverage") for kind in ("svg", "png")
+        f"{name}.{kind}" for name in ("roc", "pr", "reliability", "net_benefit", "coverage") for kind in ("svg", "png")
     ]
     assert all(file.stat().st_size > 5000 for file in files[2:])
     leak = next(each for each in report["summary"] if each["heading"] == "Leak")
@@ -165,11 +181,24 @@ def test_report_json_holds_the_pages_numbers(tmp_path):
 def test_one_class_alone_still_makes_a_page(browser, tmp_path):
     results = results_of(BINARY)
     rows = [replace(row, label="no") for row in results.predictions]
-    from clsgen.evaluation.evaluate import evaluate
-
     found = opened(
         browser, tmp_path, replace(results, predictions=rows, metrics=evaluate(rows, BINARY, settings=SETTINGS))
     )
     assert found.messages == []
     assert found.page.locator("#threshold").count() == 0
     assert "AUROC is undefined" in found.page.locator("#summary").inner_text()
+
+
+def test_the_stored_threshold_is_counted_exactly_between_two_steps(browser, tmp_path):
+    results = results_of(BINARY)
+    prob = sorted(row.probs["yes"] for row in results.predictions)
+    threshold = prob[100] - 1e-9
+    rows = [
+        replace(row, threshold=threshold, decision="yes" if row.probs["yes"] >= threshold else "no")
+        for row in results.predictions
+    ]
+    model = {**results.model, "decision": {**results.model["decision"], "threshold": threshold}}
+    judged = replace(results, predictions=rows, model=model, metrics=evaluate(rows, BINARY, settings=SETTINGS))
+    page = opened(browser, tmp_path, judged).page
+    alerts = int(page.locator("#tp").inner_text()) + int(page.locator("#fp").inner_text())
+    assert alerts == len(prob) - 100

@@ -70,7 +70,7 @@ def subgroup_table(result: Mapping[str, Any]) -> Table:
         table.add_row(column, style="bold")
         for part in parts:
             mark = " (small)" if "warning" in part else ""
-            figures = [part["figures"][name]["value"] for name in names]
+            figures = [part["figures"].get(name, {}).get("value") for name in names]
             cells = ["-" if value is None else f"{value:.3f}" for value in figures]
             table.add_row(f"  {part['value']}{mark}", str(part["num_rows"]), *cells)
     return table

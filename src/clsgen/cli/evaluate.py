@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,32 +46,47 @@ def evaluate(
     ] = None,
 ) -> None:
     """Judge a run's test role (predicted first), a jsonl file of predictions, or columns of a csv, tsv or parquet."""
-    of_table = {"--prob": prob, "--label": label, "--group": group, "--id": row_id, "--threshold": threshold}
-    options = of_table | {"--bootstrap": bootstrap, "--figures": figures}
-    given = [name for name, value in options.items() if value is not None]
+    given = _given(
+        prob=prob, label=label, group=group, id=row_id, threshold=threshold, bootstrap=bootstrap, figures=figures
+    )
     folder = source.parent if output is None else output
     written = [folder / "metrics.json"]
     if prob and label:
+        _check_table(prob, label, by or (), refused={"--evidence": evidence, "--base": base is not None})
         columns = ScoreColumns(_columns(prob), label, group, row_id, positive, tuple(by or ()))
         settings = _settings(bootstrap, figures)
         result = evaluate_scores(
             source, folder, columns, settings=settings, threshold=0.5 if threshold is None else threshold
         )
     elif given:
-        raise ConfigError(f"eval: a table needs --prob and --label; got {', '.join(given)} alone. Name both columns.")
+        raise ConfigError(
+            f"eval: {', '.join(given)} goes with a table, which needs --prob and --label. Name both columns, "
+            "or leave it out."
+        )
     elif source.is_dir():
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
         result, written = _of_run(source, by or (), base, is_removing=evidence)
+    elif source.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        raise ConfigError(f"eval: {source.name} is a table. Name its columns with --prob and --label.")
     elif by or evidence:
         raise ConfigError("eval: --by goes with a run directory or a table, --evidence with a run; this is neither.")
     else:
         result = evaluate_file(source, folder, positive=positive)
+    _show(result, written, with_parts=bool(by))
+
+
+def _show(result: Mapping[str, Any], written: Sequence[Path], *, with_parts: bool) -> None:
     console.print(metrics_table(result))
-    if by:
+    if with_parts:
         console.print(subgroup_table(result))
     for path in written:
         console.print(f"Written: {path}", soft_wrap=True)
+
+
+def _given(**options: object) -> list[str]:
+    """Options of a table that were given, as they are typed."""
+    return [f"--{name}" for name, value in options.items() if value is not None]
 
 
 def _of_run(run: Path, by: Sequence[str], base: str | None, *, is_removing: bool) -> tuple[dict[str, Any], list[Path]]:
@@ -88,6 +103,17 @@ def _of_run(run: Path, by: Sequence[str], base: str | None, *, is_removing: bool
     return result, written
 
 
+def _check_table(prob: Sequence[str], label: str, by: Sequence[str], *, refused: Mapping[str, bool]) -> None:
+    """Refuse options that a table has no use for, and columns that give the label away."""
+    given = [name for name, is_given in refused.items() if is_given]
+    if given:
+        raise ConfigError(f"eval: {', '.join(given)} goes with a run directory; this is a table. Leave it out.")
+    telling = {label, *(each.rpartition("=")[2] for each in prob)}
+    for name in by:
+        if name in telling:
+            raise ConfigError(f"eval: --by must be other columns than label and probability; got {name!r}.")
+
+
 def _columns(prob: list[str]) -> dict[str, str]:
     """Label -> column; a single column without a label is the positive one's."""
     if len(prob) == 1 and "=" not in prob[0]:
@@ -99,7 +125,7 @@ def _columns(prob: list[str]) -> dict[str, str]:
 
 
 def _settings(bootstrap: int | None, figures: str | None) -> EvaluateSettings:
-    wanted = None if figures is None else tuple(figures.split(","))
+    wanted = None if figures is None else tuple(name.strip() for name in figures.split(","))
     try:
         return (
             EvaluateSettings(figures=wanted)

@@ -28,7 +28,7 @@ def judge(
     """Recover each reason's label blind, twice, and write judge.json: agreement with the decision and with itself."""
     server = Endpoint(endpoint, model, api_key_env, tuple(allow_host or ()), concurrency)
     result = judge_run(run, server, num_rows=rows)
-    table = Table(title=f"{result['model']} on {result['num_rows']} explanations", box=SIMPLE_HEAD)
+    table = Table(title=f"Judge {result['model']} on {result['num_rows']} explanations", box=SIMPLE_HEAD)
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, entry in result["figures"].items():

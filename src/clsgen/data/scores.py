@@ -109,7 +109,8 @@ def _read(path: Path, names: Sequence[str], numbers: set[str]) -> Any:
         else:
             raise DataError(f"{path}: the file must be csv, tsv or parquet; got .{suffix}. Convert it.")
     except KeyError as error:
-        raise DataError(f"{path}: the column must be there; got none named {error.args[0]!r}. Name another.") from error
+        missing = next((name for name in names if f"'{name}'" in str(error.args[0])), error.args[0])
+        raise DataError(f"{path}: the column must be there; got none named {missing!r}. Name another.") from error
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: the file must be readable as columns; {error}. Repair it.") from error
     if not table.num_rows:

@@ -64,10 +64,16 @@ def judge_figures(
     group = np.array([str(record["group"]) for record in records])
     draws = draw_groups(group, np.zeros(len(records)), num_draws=settings.num_bootstrap, seed=settings.seed)
     measures = {
-        name: Measure(_DEFINITIONS[name], statistic, reason="no answer could be read, or one label throughout")
+        name: Measure(_DEFINITIONS[name], statistic, reason=_reason(name, len(statistic.rows)))
         for name, statistic in statistics.items()
     }
     return entries(measures, draws, confidence=settings.confidence)
+
+
+def _reason(name: str, num_rows: int) -> str:
+    if not num_rows:
+        return "no two answers to one question could be read" if "self" in name else "no answer could be read"
+    return "one label throughout" if name.endswith("kappa") else ""
 
 
 def _mean(value: ArrayLike, rows: IntArray) -> Statistic:

@@ -38,6 +38,7 @@ SMALL_CLASS = 10
 """A part with fewer rows, or fewer rows of some class, than these carries a warning."""
 
 MAX_VALUES = 20
+MAX_NUMBERS = 12
 _NUM_BANDS = 4
 
 
@@ -48,7 +49,7 @@ def subgroup_figures(
 
     Args:
         table: The rows.
-        columns: Name -> value of each row, in the order of the table. Numbers with more than MAX_VALUES different
+        columns: Name -> value of each row, in the order of the table. Numbers with more than MAX_NUMBERS different
             values are put into quarters; None and "" are a part of their own, "(none)".
         settings: Draws, confidence, bins, seed.
 
@@ -60,6 +61,11 @@ def subgroup_figures(
         DataError: A column is of another length, or of more than MAX_VALUES texts.
     """
     return {name: _of_column(table, name, values, settings) for name, values in columns.items()}
+
+
+def check_column(name: str, values: Sequence[Any]) -> None:
+    """Raise a DataError where a column can't be judged by: too many different texts."""
+    _parts(name, values)
 
 
 def class_figures(table: Table, *, settings: EvaluateSettings) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def _parts(name: str, values: Sequence[Any]) -> dict[str, IntArray]:
     is_absent = np.array([value is None or value == "" or value != value for value in values])
     present = [value for value, absent in zip(values, is_absent, strict=True) if not absent]
     numbers = [value for value in map(_number, present) if value is not None]
-    if len(numbers) == len(present) and len(set(numbers)) > MAX_VALUES:
+    if len(numbers) == len(present) and len(set(numbers)) > MAX_NUMBERS:
         filled = np.full(len(values), np.nan)
         filled[~is_absent] = numbers
         parts = _quarters(filled)
@@ -132,7 +138,9 @@ def _part(table: Table, value: str, settings: EvaluateSettings) -> dict[str, Any
     draws = draw_groups(table.group, table.label_N, num_draws=settings.num_bootstrap, seed=settings.seed)
     measures = probability_measures(table, settings)
     found = entries(
-        {name: measures[name] for name in FIGURES if name in measures}, draws, confidence=settings.confidence
+        {name: measures[name] for name in FIGURES if name in measures and name in (settings.figures or FIGURES)},
+        draws,
+        confidence=settings.confidence,
     )
     counts = {label: int((table.label_N == index).sum()) for index, label in enumerate(table.spec.labels)}
     part = {

@@ -170,7 +170,8 @@ def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> list[
     else:
         if spec.is_restricted and not Path(on).exists():
             raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
-        rows = list(read_examples(on, columns_of(folder.model), labels=spec.labels).examples)
+        columns = columns_of(folder.model).model_copy(update={"subgroups": ()})  # another site may not have them
+        rows = list(read_examples(on, columns, labels=spec.labels).examples)
         _refuse_seen(on, rows, folder)
     labelled = [example for example in rows if example.label is not None]
     if not labelled:

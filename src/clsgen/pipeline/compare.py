@@ -75,6 +75,7 @@ def compare_run(
         "num_groups": len({row.group or row.id for row in ours[0]}),
         "labels": list(spec.labels),
         "positive": spec.positive,
+        "predictions_sha256": found["clsgen"][0].notes["predictions_sha256"],
         "compared": list(COMPARED),
         "methods": {name: _method(outcomes, spec, config, texts) for name, outcomes in found.items()},
         "differences": {
@@ -97,7 +98,7 @@ def _chosen(
     unknown = [name for name in names if name not in METHODS]
     if unknown or "clsgen" not in names:
         raise ConfigError(
-            f"compare: methods must be among {', '.join(METHODS)}, clsgen one of them; got {', '.join(names)}."
+            f"compare: methods must name clsgen, and others among {', '.join(METHODS)}; got {', '.join(names)}."
         )
     chosen = {name: METHODS[name] for name in METHODS if name in names}
     for name, method in chosen.items():

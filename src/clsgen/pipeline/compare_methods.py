@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clsgen.artifacts import make_folder, write_json_atomic, write_text_atomic
+from clsgen.artifacts import make_folder, sha256_of, write_json_atomic, write_text_atomic
 from clsgen.baselines import prompting, text_only
+from clsgen.config.load import load_config, save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.batch import encode_examples
 from clsgen.data.predictions import read_predictions, to_record
-from clsgen.errors import TeacherError
+from clsgen.errors import ConfigError, TeacherError
 from clsgen.inference.batch import predict_file
 from clsgen.inference.likelihood import perplexity
 from clsgen.inference.local_teacher import LocalChat
@@ -25,7 +26,7 @@ from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.pipeline.baselines import baseline_predictions, judged
 from clsgen.pipeline.endpoint import Endpoint
-from clsgen.pipeline.evaluate import evaluate_run
+from clsgen.pipeline.evaluate import evaluate_run, is_predicted
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
 from clsgen.types import ROLES, Example, Prediction, Role, TaskSpec
@@ -70,6 +71,9 @@ class Work:
         self.notify = notify
         self.run = RunFolder(Path(config.output))
         self.folder = Path(config.output) / "compare"
+        for earlier in (self.run.config_file, self.folder / "config.yaml"):
+            if earlier.is_file():
+                _check_same(earlier, config)
 
     @cached_property
     def spec(self) -> TaskSpec:
@@ -100,11 +104,12 @@ class Work:
         """What a method gives with a seed; an earlier result is read again."""
         folder = self.folder / f"{name}-seed{seed}"
         file, notes_file = folder / "predictions.jsonl", folder / "outcome.json"
-        if not notes_file.is_file():
+        if not notes_file.is_file() or (name == "clsgen" and self._is_stale(seed, folder, notes_file)):
             self.notify(f"{name}, seed {seed}")
             started = time.monotonic()
             predictions, notes = METHODS[name].run(self, seed, folder)
             make_folder(folder)
+            save_config(self.config, self.folder / "config.yaml")
             lines = "".join(json.dumps(to_record(row), ensure_ascii=False) + "\n" for row in predictions)
             write_text_atomic(file, lines, is_private=True)
             record = {"notes": notes, "seconds": round(time.monotonic() - started, 1), "num_rows": len(predictions)}
@@ -112,6 +117,16 @@ class Work:
         record = json.loads(notes_file.read_text(encoding="utf-8"))
         predictions = read_predictions(file) if record["num_rows"] else []
         return Outcome(predictions, record["notes"], record["seconds"])
+
+    def run_of(self, seed: int, folder: Path) -> Path:
+        """Where clsgen's run of a seed stands; the first seed's is the run itself."""
+        return self.run.path if seed == self.config.train.seed else folder / "run"
+
+    def _is_stale(self, seed: int, folder: Path, notes_file: Path) -> bool:
+        """Whether the run was predicted again since, with another threshold for one."""
+        record = json.loads(notes_file.read_text(encoding="utf-8"))
+        run = RunFolder(self.run_of(seed, folder))
+        return not is_predicted(run) or record["notes"].get("predictions_sha256") != sha256_of(run.predictions)
 
     def trained(self, seed: int, folder: Path, **changes: Any) -> RunFolder:
         """A run of the recipe with settings of training changed; trained unless it is whole."""
@@ -140,11 +155,28 @@ class Work:
         return None if np.isnan(found) else found
 
 
+def _check_same(earlier: Path, config: RunConfig) -> None:
+    """Raise where results of another configuration stand in the way; how they are judged may differ."""
+    skipped = {"output", "evaluate"}
+    before, now = (each.model_dump(mode="json", exclude=skipped) for each in (load_config(earlier), config))
+    changed = [
+        f"{section}.{name}"
+        for section in now
+        for name in now[section]
+        if before.get(section, {}).get(name) != now[section][name]
+    ]
+    if changed:
+        raise ConfigError(
+            f"compare: {earlier.parent} must hold results of this configuration; {', '.join(changed)} differ. "
+            "Choose another output, or remove it."
+        )
+
+
 def _clsgen(work: Work, seed: int, folder: Path) -> tuple[list[Prediction], dict[str, Any]]:
-    run = work.trained(seed, work.run.path if seed == work.config.train.seed else folder / "run")
-    if not run.metrics.is_file():
-        evaluate_run(run.path)
-    return read_predictions(run.predictions), {"perplexity": work.perplexity(load_bundle(run.model))}
+    run = work.trained(seed, work.run_of(seed, folder))
+    evaluate_run(run.path)
+    notes = {"perplexity": work.perplexity(load_bundle(run.model)), "predictions_sha256": sha256_of(run.predictions)}
+    return read_predictions(run.predictions), notes
 
 
 def _class_only(work: Work, seed: int, folder: Path) -> tuple[list[Prediction], dict[str, Any]]:

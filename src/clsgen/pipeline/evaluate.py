@@ -10,6 +10,7 @@ from typing import Any
 
 from clsgen.artifacts import sha256_of, write_json_atomic, write_text_atomic
 from clsgen.baselines.reader import recovered_labels
+from clsgen.config.prediction import PredictSettings
 from clsgen.config.run import RunConfig
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions
@@ -60,8 +61,7 @@ def evaluate_run(
     test = folder.rows("test")
     by = tuple(dict.fromkeys((*config.data.columns.subgroups, *by)))
     _check_by(by, test, classifier.spec)
-    made_by = {"model_sha256": sha256_of(folder.model / "manifest.json"), **config.predict.model_dump(mode="json")}
-    if not _is_predicted(folder, made_by):
+    if not is_predicted(folder):
         folder.metrics.unlink(missing_ok=True)  # it is of other predictions from here on
         predict_file(
             classifier,
@@ -70,7 +70,7 @@ def evaluate_run(
             explain=config.predict.explain if classifier.bundle.has_explanations else "none",
             mode=config.predict.mode,
             groups=folder.groups(),
-            model_hash=made_by["model_sha256"],
+            model_hash=sha256_of(folder.model / "manifest.json"),
             on_progress=on_progress,
         )
     predictions = read_predictions(folder.predictions)
@@ -80,21 +80,32 @@ def evaluate_run(
         recovered = recovered_labels(folder.rows("train"), folder.rows("validation"), reasons, classifier.spec)
         known = replace(known, recovered=recovered)
     result = evaluate(predictions, classifier.spec, settings=config.evaluate, context=known)
-    result |= {
-        "seeds": seeds_of(config),
-        "calibrator": classifier.bundle.calibrator.method,
-        "predicted": {**made_by, "sha256": sha256_of(folder.predictions)},
-    }
-    write_json_atomic(folder.metrics, result)
+    made_by = _made_by(folder, config.predict)
+    result |= {"seeds": seeds_of(config), "calibrator": classifier.bundle.calibrator.method, "predicted": made_by}
+    write_json_atomic(folder.metrics, result, is_private=classifier.spec.is_restricted)
     return result
 
 
-def _is_predicted(folder: RunFolder, made_by: Mapping[str, Any]) -> bool:
-    """Whether the predictions that are there were made by this model with these settings, and judged."""
+def is_predicted(folder: RunFolder, settings: PredictSettings | None = None) -> bool:
+    """Whether the predictions that are there were made by the model as it is now, and judged.
+
+    Args:
+        folder: The run.
+        settings: With these settings; None: those of the run.
+    """
     if not (folder.metrics.is_file() and folder.predictions.is_file()):
         return False
     found = json.loads(folder.metrics.read_text(encoding="utf-8")).get("predicted")
-    return bool(found == {**made_by, "sha256": sha256_of(folder.predictions)})
+    wanted = folder.config().predict if settings is None else settings
+    return bool(found == _made_by(folder, wanted))
+
+
+def _made_by(folder: RunFolder, settings: PredictSettings) -> dict[str, Any]:
+    return {
+        "model_sha256": sha256_of(folder.model / "manifest.json"),
+        "sha256": sha256_of(folder.predictions),
+        **settings.model_dump(mode="json"),
+    }
 
 
 def remove_evidence(run: Path, *, base: str | None = None) -> dict[str, Any]:
@@ -112,9 +123,11 @@ def remove_evidence(run: Path, *, base: str | None = None) -> dict[str, Any]:
     classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
     predictions = read_predictions(folder.predictions)
     records, skipped = perturbed_records(classifier, folder.rows("test"), predictions, seed=config.evaluate.seed)
-    write_text_atomic(run / "evidence.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    write_text_atomic(run / "evidence.jsonl", lines, is_private=classifier.spec.is_restricted)
     result = evidence_figures(records, folder.groups(), skipped, settings=config.evaluate)
-    write_json_atomic(run / "evidence.json", result)
+    result |= {"predictions_sha256": sha256_of(folder.predictions)}
+    write_json_atomic(run / "evidence.json", result, is_private=classifier.spec.is_restricted)
     return result
 
 

@@ -63,6 +63,10 @@ def evaluate_scores(
     if not 0 <= threshold <= 1:
         raise ConfigError(f"eval: threshold must be from 0 to 1; got {threshold!r}. 0.5 is the default.")
     scores = read_scores(source, columns)
+    if len(scores.labels) > 2 and threshold != 0.5:
+        raise ConfigError(
+            "eval: threshold must be left out with more than two labels; the largest probability decides."
+        )
     spec = TaskSpec(source.stem, scores.labels, instruction="", positive=scores.positive)
     table = table_of_scores(scores, spec, threshold=threshold)
     result = evaluate_table(table, settings=settings, known=Context(), columns=scores.by)

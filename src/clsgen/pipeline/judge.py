@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsgen.artifacts import write_json_atomic, write_text_atomic
+from clsgen.artifacts import sha256_of, write_json_atomic, write_text_atomic
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, TeacherError
 from clsgen.evaluation.measure_judge import judge_figures
@@ -57,6 +57,12 @@ def judge_run(run: Path, endpoint: Endpoint, *, num_rows: int | None = None) -> 
     answers = asyncio.run(ask_all(lambda: endpoint.open(is_restricted=spec.is_restricted), requests))
     failures: Counter[str] = Counter()
     verdicts = [_verdict(answer, spec.labels, failures) for answer in answers]
+    if not any(verdicts):
+        counts = ", ".join(f"{reason} {count}" for reason, count in failures.items())
+        raise TeacherError(
+            f"judge: some answer must be usable; none of {len(answers)} is ({counts}). Nothing was written.",
+            reason=failures.most_common(1)[0][0],
+        )
     records = [
         {
             "id": row.id,
@@ -72,9 +78,10 @@ def judge_run(run: Path, endpoint: Endpoint, *, num_rows: int | None = None) -> 
         "model": endpoint.model,
         "num_rows": len(rows),
         "failures": dict(failures),
+        "predictions_sha256": sha256_of(folder.predictions),
         "figures": judge_figures(records, spec.labels, settings=settings),
     }
-    write_json_atomic(run / "judge.json", result)
+    write_json_atomic(run / "judge.json", result, is_private=spec.is_restricted)
     return result
 
 

@@ -14,6 +14,7 @@ from clsgen.data.batch import EncodedRows, encode_examples
 from clsgen.data.split import Split
 from clsgen.data.teacher.extractive import ExtractiveTeacher
 from clsgen.errors import ConfigError, RestrictedError
+from clsgen.evaluation.subgroups import check_column
 from clsgen.model.calibration import check_counts
 from clsgen.model.losses import balanced_weights, normalise_weights
 from clsgen.pipeline.build import Built, build, preflight
@@ -65,6 +66,8 @@ def prepare(config: RunConfig) -> Prepared:
         raise RestrictedError(f"train.report_to must be empty for the restricted task {spec.name}. Remove it.")
     weights = class_weights(config.train.class_weights, label_counts(split.roles["train"], spec))
     check_counts(label_counts(split.roles["calibration"], spec), method=config.calibrate.method)
+    for name in config.data.columns.subgroups:
+        check_column(name, [row.metadata.get(name) for row in split.roles["test"]])
     roles, sources = explained_roles(config, spec, split)
     split = Split(roles, split.groups, split.dropped)
     set_seed(config.train.seed)

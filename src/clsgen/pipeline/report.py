@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from clsgen.artifacts import sha256_of
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError
+from clsgen.pipeline.evaluate import is_predicted
 from clsgen.pipeline.folder import RunFolder
 from clsgen.report.results import Results
 from clsgen.report.write import write_report
@@ -41,17 +43,16 @@ def _results(folder: RunFolder, *, show_text: bool) -> Results:
     for file in (folder.metrics, folder.predictions):
         if not file.is_file():
             raise ArtifactError(f"{file} must be there; it is not. Run: clsgen eval {folder.path}")
+    if not is_predicted(folder):
+        raise ArtifactError(
+            f"{folder.metrics} must be of the model and the predictions beside it; it is not, or was made by an "
+            f"earlier version. Run: clsgen eval {folder.path}"
+        )
     metrics = _read(folder.metrics)
     predictions = read_predictions(folder.predictions)
-    if len(predictions) != metrics["num_rows"] or "classes" not in metrics:
-        raise ArtifactError(
-            f"{folder.metrics} must be of the predictions beside it, made by this version; it is not. "
-            f"Run: clsgen eval {folder.path}"
-        )
     record = _read(folder.model / "clsgen.json")
     spec = record["spec"]
-    comparison = folder.path / "comparison.json"
-    more = [folder.path / "evidence.json", folder.path / "judge.json"]
+    beside, stale = _beside(folder)
     return Results(
         name=folder.path.resolve().name,
         spec=TaskSpec(**spec | {"labels": tuple(spec["labels"]), "proxies": ()}),
@@ -66,10 +67,24 @@ def _results(folder: RunFolder, *, show_text: bool) -> Results:
             "calibrator": _read(folder.model / "calibrator.json"),
             "decision": _read(folder.model / "decision.json"),
         },
-        comparison=_read(comparison) if comparison.is_file() else None,
-        more={name: entry for file in more if file.is_file() for name, entry in _read(file)["figures"].items()},
+        comparison=beside.get("comparison.json"),
+        more={
+            name: entry
+            for file in ("evidence.json", "judge.json")
+            for name, entry in beside.get(file, {}).get("figures", {}).items()
+        },
+        stale=stale,
         shows_text=show_text or not spec["is_restricted"],
     )
+
+
+def _beside(folder: RunFolder) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """What other commands wrote of these predictions, by file; and the files that are of earlier ones."""
+    now = sha256_of(folder.predictions)
+    files = [folder.path / name for name in ("comparison.json", "evidence.json", "judge.json")]
+    found = {file.name: _read(file) for file in files if file.is_file()}
+    stale = tuple(name for name, record in found.items() if record.get("predictions_sha256") != now)
+    return {name: record for name, record in found.items() if name not in stale}, stale
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,9 +67,15 @@ def report_drawings(curves: Mapping[str, Mapping[str, Any]], coverage: Mapping[s
         found = [
             Drawing(
                 "roc",
-                "Discrimination",
-                f"ROC curve, and precision against recall, of {names}. The areas stand in the table of figures.",
-                lambda palette: _discrimination(drawn, palette),
+                "Discrimination: sensitivity against false alarms",
+                f"ROC curve of {names}. The area stands in the table of figures.",
+                lambda palette: _roc(drawn, palette),
+            ),
+            Drawing(
+                "pr",
+                "Discrimination: precision against recall",
+                f"Precision (PPV) against recall (sensitivity) of {names}; the dotted line is the prevalence.",
+                lambda palette: _precision(drawn, palette),
             ),
             Drawing(
                 "reliability",
@@ -108,7 +114,7 @@ def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[s
     def draw(palette: Palette) -> Figure:
         front = pareto_front(points)
         alerts = 1000 * points.alert_rate_K
-        figure, (axes,) = _figure(1, 7.2)
+        figure, axes = _figure(7.2)
         axes.plot(
             alerts[front], points.sensitivity_K[front], color=palette.first, label="sensitivity", drawstyle="steps-post"
         )
@@ -127,21 +133,33 @@ def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[s
     write_text_atomic(path, _svg(_styled(draw, LIGHT)))
 
 
-def _discrimination(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
-    figure, (left, right) = _figure(2)
+def _roc(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
+    figure, axes = _square()
     for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
-        left.plot(found["roc"]["false_positive_rate"], found["roc"]["sensitivity"], color=color, label=label)
-        right.plot(found["pr"]["recall"], found["pr"]["precision"], color=color, label=label, drawstyle="steps-post")
-        share = found["num_positive"] / found["num_rows"]
-        right.axhline(share, color=color, linestyle=":", linewidth=1)
-    left.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", linewidth=1)
-    left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
-    right.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", title="Precision and recall")
-    for axes in (left, right):
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.plot(found["roc"]["false_positive_rate"], found["roc"]["sensitivity"], color=color, label=label)
+    axes.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", linewidth=1)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
     if len(curves) > 1:
-        left.legend(frameon=False, fontsize="small")
+        axes.legend(frameon=False, fontsize="small")
     return figure
+
+
+def _precision(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
+    figure, axes = _square()
+    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
+        axes.plot(found["pr"]["recall"], found["pr"]["precision"], color=color, label=label, drawstyle="steps-post")
+        axes.axhline(found["num_positive"] / found["num_rows"], color=color, linestyle=":", linewidth=1)
+    axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", title="Precision and recall")
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    return figure, axes
 
 
 def _reliability(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
@@ -174,7 +192,7 @@ def _reliability(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> F
 
 
 def _net_benefit(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
-    figure, (axes,) = _figure(1, 5.6)
+    figure, axes = _figure(5.6)
     tops = []
     for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
         curve = found["net_benefit"]
@@ -195,7 +213,7 @@ def _net_benefit(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> F
 
 
 def _coverage(curve: Mapping[str, Any], palette: Palette) -> Figure:
-    figure, (axes,) = _figure(1, 5.6)
+    figure, axes = _figure(5.6)
     axes.plot(curve["coverage"], curve["risk"], color=palette.first, drawstyle="steps-post")
     axes.set(xlabel="share of rows kept, surest first", ylabel="share decided wrongly", xlim=(0, 1.01))
     axes.set_ylim(bottom=0)
@@ -203,9 +221,9 @@ def _coverage(curve: Mapping[str, Any], palette: Palette) -> Figure:
     return figure
 
 
-def _figure(num_axes: int, width: float = 8.4) -> tuple[Figure, Sequence[Axes]]:
+def _figure(width: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, 4.0), layout="constrained")
-    return figure, figure.subplots(1, num_axes, squeeze=False)[0]
+    return figure, figure.subplots()
 
 
 def _colors(palette: Palette) -> list[str]:

@@ -45,7 +45,7 @@ def page(
     environment.filters |= {"number": number, "interval": interval, "figure": figure, "percent": percent}
     css, js = _asset("page.css"), _asset("page.js")
     spec = results.spec
-    explorer = _explorer(report)
+    explorer = _explorer(report, results)
     return environment.from_string(_asset("page.html")).render(
         report=report,
         policy=_policy(css, js),
@@ -79,17 +79,20 @@ def page(
     )
 
 
-def _explorer(report: Mapping[str, Any]) -> dict[str, Any] | None:
+def _explorer(report: Mapping[str, Any], results: Results) -> dict[str, Any] | None:
     """What the slider counts from; None with more than two classes, or where a class has no row."""
     found = report["curves"].get(report["task"]["positive"] or "", {"reason": ""})
     if "reason" in found:
         return None
-    stored = round(1000 * report["model"]["decision"]["threshold"])
+    threshold, positive = report["model"]["decision"]["threshold"], results.spec.positive
+    decided = [row for row in results.predictions if row.label is not None and row.decision == positive]
+    true = sum(row.label == positive for row in decided)
     return {
         **found["thresholds"],
         "num_rows": found["num_rows"],
         "num_positive": found["num_positive"],
-        "stored": stored,
+        "stored": round(1000 * threshold),
+        "exact": {"threshold": threshold, "true_positives": true, "false_positives": len(decided) - true},
     }
 
 

@@ -11,8 +11,6 @@ from clsgen.report.wording import count, figure, number, percent
 
 Tone = Literal["plain", "good", "caution"]
 
-_SLOPE_TOLERANCE = 0.2
-
 
 class Statement(NamedTuple):
     """One sentence or two under a short heading; `caution` is what a reader must know before acting on it."""
@@ -68,10 +66,12 @@ def _calibration(results: Results) -> Iterator[Statement]:
     is_good = error <= reference
     text = f"ECE {number(error)}; perfect probabilities would stay below {number(reference)} on 95% of such samples. "
     text += "No evidence of miscalibration." if is_good else "The probabilities are off beyond chance."
-    slope = results.value("calibration_slope")
-    if slope is not None and abs(slope - 1) > _SLOPE_TOLERANCE:
-        direction = "too timid: they should lie further apart" if slope > 1 else "too extreme"
-        text += f" Slope {figure(results.figure('calibration_slope'), 2)}: the probabilities look {direction}."
+    slope = results.figure("calibration_slope")
+    low, high = slope.get("low"), slope.get("high")
+    if low is not None and high is not None and not low <= 1 <= high:
+        direction = "too timid: they should lie further apart" if low > 1 else "too extreme"
+        text += f" But the slope is {figure(slope, 2)}: the probabilities look {direction}."
+        is_good = False
     yield Statement("Calibration", text, "good" if is_good else "caution")
 
 
@@ -137,6 +137,9 @@ def _cautions(results: Results) -> Iterator[Statement]:
         yield Statement(
             "Cut documents", f"{percent(metrics['truncated_share'])} of the documents were cut to fit.", "caution"
         )
+    if results.stale:
+        text = f"{', '.join(results.stale)}: of earlier predictions, left out here. Run those commands again."
+        yield Statement("Out of date", text, "caution")
     yield Statement(
         "One training run",
         "Intervals cover the sampling of test rows, not the seed of training: train several.",

@@ -9,9 +9,10 @@ if (holder !== null) {
   const share = (part, whole) => (whole === 0 ? "–" : `${(100 * part / whole).toFixed(1)}%`);
   const update = () => {
     const at = Number(slider.value);
-    const threshold = at / 1000;
-    const truePositives = data.true_positives[at];
-    const falsePositives = data.false_positives[at];
+    const isStored = at === data.stored; // the stored threshold has more digits than the slider has steps
+    const threshold = isStored ? data.exact.threshold : at / 1000;
+    const truePositives = isStored ? data.exact.true_positives : data.true_positives[at];
+    const falsePositives = isStored ? data.exact.false_positives : data.false_positives[at];
     const negatives = data.num_rows - data.num_positive;
     const alerts = truePositives + falsePositives;
     const negativeDecisions = data.num_rows - alerts;
