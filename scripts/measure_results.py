@@ -258,7 +258,12 @@ def table(result: dict[str, Any]) -> str:
     ]
     for name in [*names, "ece_reference"]:
         lines.append(f"| {name} | " + " | ".join(cell(methods[m][name], name != "ece") for m in methods) + " |")
-    lines += ["", "Paired differences on the same rows (95% interval):", "", *header(["", *COMPARED])]
+    lines += [
+        "",
+        "Paired differences on the same rows (95% interval):",
+        "",
+        *header(["", *next(iter(result["differences"].values()))]),
+    ]
     for pair, differences in result["differences"].items():
         ours, _, theirs = pair.partition(" - ")
         cells = [f"{d['difference']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in differences.values()]
