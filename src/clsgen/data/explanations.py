@@ -135,6 +135,16 @@ def quotes(text: str) -> list[str]:
     return [passage for passage in passages if len(words(passage)) >= MIN_QUOTE_WORDS]
 
 
+def quote_spans(quote: str, document: str) -> list[tuple[int, int]]:
+    r"""Where a quote stands in the document, from and to; letter case and white space aside.
+
+    >>> quote_spans("was  SEEN", "It was\nseen.")
+    [(3, 11)]
+    """
+    pattern = r"\s+".join(map(re.escape, quote.split()))
+    return [match.span() for match in re.finditer(pattern, document, re.IGNORECASE)]
+
+
 def grounding(text: str, document: str) -> Grounding:
     r"""Counts the quotes of an explanation and those found in the document, letter case and white space aside.
 

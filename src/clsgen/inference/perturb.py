@@ -7,7 +7,6 @@ them.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clsgen.data.explanations import quotes
+from clsgen.data.explanations import quote_spans, quotes
 from clsgen.data.sentences import Span, sentence_spans
 from clsgen.inference.predictor import Classifier
 from clsgen.types import Example, Prediction
@@ -116,8 +115,7 @@ def _records(
 
 def _holding(document: str, spans: Sequence[Span], quote: str) -> list[int]:
     """Sentences that a quote stands in, wholly or partly; letter case and white space aside."""
-    pattern = r"\s+".join(map(re.escape, quote.split()))
-    matches = [match.span() for match in re.finditer(pattern, document, re.IGNORECASE)]
+    matches = quote_spans(quote, document)
     return [
         index
         for index, span in enumerate(spans)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -161,9 +160,3 @@ def _differences(
             return found
         found["auroc"]["test"] = {"p_value": test.p_value, "method": test.method, "seed": config.train.seed}
     return found
-
-
-def read_comparison(run: Path) -> dict[str, Any] | None:
-    """What comparison.json of a run holds; None where there is none."""
-    file = run / "comparison.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

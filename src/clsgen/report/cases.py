@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-from clsgen.data.explanations import quotes
+from clsgen.data.explanations import quote_spans, quotes
 from clsgen.report.results import Results
 from clsgen.types import Example, Prediction
 
@@ -95,7 +94,7 @@ def highlighted(document: str, explanation: str) -> list[Piece]:
     >>> [tuple(piece) for piece in highlighted("He is well. No benefit was\nseen.", 'It says "no benefit was seen".')]
     [('He is well. ', False), ('No benefit was\nseen', True), ('.', False)]
     """
-    spans = sorted(_spans(document, quotes(explanation)))
+    spans = sorted(span for quote in quotes(explanation) for span in quote_spans(quote, document))
     pieces, end = [], 0
     for start, stop in spans:
         if start < end:
@@ -104,9 +103,3 @@ def highlighted(document: str, explanation: str) -> list[Piece]:
         end = stop
     pieces.append(Piece(document[end:], False))
     return [piece for piece in pieces if piece.text]
-
-
-def _spans(document: str, passages: Sequence[str]) -> Iterable[tuple[int, int]]:
-    for passage in passages:
-        pattern = r"\s+".join(map(re.escape, passage.split()))
-        yield from (match.span() for match in re.finditer(pattern, document, re.IGNORECASE))
