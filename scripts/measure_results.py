@@ -229,13 +229,16 @@ def _train_texts(folders: Sequence[Path]) -> list[str]:
 
 def page() -> str:
     """The page, from the committed figures."""
-    import noise_study  # noqa: PLC0415  (which makes its runs by this file)
+    import measure_comparison  # noqa: PLC0415  (these make their runs by this file)
+    import noise_study  # noqa: PLC0415
 
-    head = Path("docs/results/preface.md").read_text(encoding="utf-8")
-    parts = [table(json.loads(file.read_text(encoding="utf-8"))) for file in sorted(RESULTS.glob("*.json"))]
-    if noise_study.RESULT.exists():
-        parts.append(noise_study.table(json.loads(noise_study.RESULT.read_text(encoding="utf-8"))))
-    return "\n".join([head, *parts])
+    tables = (
+        (table, RESULTS.glob("*.json")),
+        (measure_comparison.table, measure_comparison.KEPT.glob("*.json")),
+        (noise_study.table, noise_study.RESULT.parent.glob("*.json")),
+    )
+    parts = [make(json.loads(file.read_text(encoding="utf-8"))) for make, files in tables for file in sorted(files)]
+    return "\n".join([Path("docs/results/preface.md").read_text(encoding="utf-8"), *parts])
 
 
 def table(result: dict[str, Any]) -> str:
