@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chat_server import Answer, ChatServer
+from chat_server import Answer, ChatServer, completion
 from clsgen.tasks.synthetic import generate_notes
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -56,6 +56,25 @@ def test_a_stopped_run_exits_1_and_says_how_to_go_on(command, run_file, server) 
     assert "Stopped early: budget: what is spent must stay within 9000 tokens" in ran.out
     assert "The same command goes on from here." in ran.out
     assert command("synth", run_file(server.endpoint)).code == 0
+
+
+@pytest.mark.parametrize("is_restricted", [False, True])
+def test_where_nothing_is_kept_an_answer_is_shown_unless_texts_are_restricted(
+    command, run_file, is_restricted: bool
+) -> None:
+    with ChatServer(lambda body, number: Answer(completion("I would rather not say."))) as server:
+        ran = command("synth", run_file(server.endpoint, data={"restricted": is_restricted}))
+    assert ran.code == 1
+    assert "No explanation was kept" in ran.out
+    assert ("I would rather not say." in ran.out) == (not is_restricted)
+    assert "clsgen train" not in ran.out
+
+
+def test_columns_with_nothing_to_tell_are_left_out(command, run_file, server) -> None:
+    ran = command("synth", run_file(server.endpoint))
+    header = next(line for line in ran.out.splitlines() if "class" in line and "asked" in line)
+    assert "cost" not in header
+    assert "extractive" not in header
 
 
 def test_dry_run_shows_a_request_and_sends_nothing(command, run_file, server) -> None:

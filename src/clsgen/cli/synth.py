@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,6 +64,11 @@ def synth(
     if found.stopped is not None:
         console.print(f"Stopped early: {found.stopped} The same command goes on from here.", soft_wrap=True)
         raise typer.Exit(1)
+    if not any(each.num_kept for each in found.tallies.values()):
+        console.print("No explanation was kept: change the prompts (--write-prompts), the filters or the teacher.")
+        if found.sample is not None:
+            console.print(Panel(Text(found.sample), title="an answer of the teacher", expand=False))
+        raise typer.Exit(1)
     console.print(f"Next:  clsgen train {config} data.explanations=teacher", soft_wrap=True)
 
 
@@ -105,23 +110,30 @@ def _progress(settings: RunConfig) -> Iterator[Any]:
 
 
 def rows_table(tallies: Mapping[str, ClassTally]) -> Table:
-    """Rows by class: asked, kept, by whom, the class's share before and after, tokens and cost."""
+    """Rows by class: asked, kept, by whom, the class's share before and after, tokens and cost.
+
+    Columns of explanations that were quoted, and of the cost, are left out where there is nothing to tell.
+    """
+    cells: dict[str, Callable[[ClassTally], str]] = {
+        "asked": lambda found: str(found.num_rows),
+        "kept": lambda found: str(found.num_kept),
+        "hinted": lambda found: _share(found.hinted_share),
+        "extractive": lambda found: str(found.num_extractive),
+        "share asked": lambda found: _share(found.share_asked),
+        "share kept": lambda found: _share(found.share_kept),
+        "tokens": lambda found: f"{found.tokens.total:,}",
+        "cost": lambda found: "-" if found.cost is None else f"{found.cost:.4f}",
+    }
+    if not any(found.num_extractive for found in tallies.values()):
+        del cells["extractive"]
+    if all(found.cost is None for found in tallies.values()):
+        del cells["cost"]
     table = Table(title="rows by class")
-    columns = ("class", "asked", "kept", "hinted", "extractive", "share asked", "share kept", "tokens", "cost")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "class" else "right")
+    table.add_column("class", overflow="fold")
+    for name in cells:
+        table.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for name, found in tallies.items():
-        table.add_row(
-            name,
-            str(found.num_rows),
-            str(found.num_kept),
-            _share(found.hinted_share),
-            str(found.num_extractive),
-            _share(found.share_asked),
-            _share(found.share_kept),
-            f"{found.tokens.total:,}",
-            "-" if found.cost is None else f"{found.cost:.4f}",
-        )
+        table.add_row(name, *(of(found) for of in cells.values()))
     return table
 
 

@@ -49,6 +49,7 @@ class Synthesised(NamedTuple):
 
     folder: where the files are. tallies: by class. num_sent: requests sent by this run, each further attempt included.
     num_estimated: answers whose tokens the server didn't count. stopped: why it ended early; None where it did not.
+    sample: one answer as it came, fit or not; None where there is none, and of a restricted task.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Synthesised(NamedTuple):
     num_sent: int
     num_estimated: int
     stopped: str | None
+    sample: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def synthesise(
         if chat is not None:
             job.limits.budget.charge(store.spent())
             outcomes, stopped = asyncio.run(_run(job, chat, judge, outcomes, on_progress))
+        sample = None if job.spec.is_restricted else store.sample()
     outcomes = _with_fallback(job, outcomes)
     found = Synthesised(
         folder=folder,
@@ -107,6 +110,7 @@ def synthesise(
         num_sent=getattr(chat, "num_sent", 0),
         num_estimated=getattr(chat, "num_estimated", 0),
         stopped=stopped,
+        sample=sample,
     )
     _write(job, outcomes, found, with_parquet=with_parquet)
     return found

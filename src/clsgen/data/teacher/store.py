@@ -139,6 +139,11 @@ class Store:
                 found.append(Stored(**{**dict(row), **texts}))
         return found
 
+    def sample(self) -> str | None:
+        """The content of one answer, for people who ask what a teacher says; None where nothing was answered."""
+        row = self._database.execute("SELECT content FROM answers WHERE content <> '' LIMIT 1").fetchone()
+        return None if row is None else str(row[0])
+
     def spent(self) -> Tokens:
         """Tokens of every answer in the file."""
         row = self._database.execute("SELECT SUM(prompt_tokens), SUM(completion_tokens) FROM answers").fetchone()
