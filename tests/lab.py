@@ -19,7 +19,7 @@ from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
 from clsgen.data.teacher.prompts import write_prompts
 from clsgen.errors import ClsgenError
-from clsgen.inference.engine import Engine
+from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.predictor import Classifier
 from clsgen.llm.chat import ChatReply, ChatRequest
 from clsgen.model import backbone
@@ -30,6 +30,7 @@ from clsgen.pipeline import train as train_module
 from clsgen.pipeline.calibrate import calibrate_run
 from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.loading import classifier_of
 from clsgen.pipeline.prepare import Prepared, prepare
 from clsgen.pipeline.rows import LoadedSplit, load_split
 from clsgen.tasks.synthetic import generate_notes, write_lcd
@@ -306,12 +307,17 @@ def predictions(read: Callable[[Any], Any]) -> Probe:
     return probe
 
 
+def engine_kind(lab: Lab, config: RunConfig) -> str:
+    """The class of the engine that reads the run's model."""
+    return type(classifier_of(RunFolder(lab.run(config)))._engine).__name__
+
+
 def num_forwards(lab: Lab, config: RunConfig) -> int:
     """Batches that the test rows are read in."""
     read: list[int] = []
     with lab.monkeypatch.context() as patch:
-        original = Engine.class_logits
-        patch.setattr(Engine, "class_logits", lambda self, ids: read.append(len(ids)) or original(self, ids))
+        original = FastEngine.class_logits
+        patch.setattr(FastEngine, "class_logits", lambda self, ids: read.append(len(ids)) or original(self, ids))
         evaluate_run(lab.run(config))
     return len(read)
 

@@ -125,7 +125,7 @@ def test_combinations_with_a_faulty_setting_are_not_reported(write) -> None:
         ("tranin: {epochs: 1}", "tranin must be a known setting; .* Did you mean train?"),
         (
             "predict: {zzz: 1}",
-            "predict.zzz must be .* Known here: batch_tokens, explain, mode, no_repeat_ngram, uncertain_margin",
+            "predict.zzz must be .* Known here: engine, batch_tokens, explain, mode, no_repeat_ngram, uncertain_margin",
         ),
         ("train.epochs: 1", "train.epochs must be .* Write 'epochs' indented below its section"),
         ("1: 2", "1 must be a known setting; got the key '1'. Known here: output, data, model"),

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import tiny
-from clsgen.inference.engine import Engine
+from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.no_repeat import NoRepeat
+from clsgen.inference.plain_engine import PlainEngine
 
 
 def test_a_run_worked_by_hand():
@@ -22,10 +23,10 @@ def test_rows_do_not_see_each_other():
     assert [pair[0] for pair in together] == [pair[1] for pair in together] == [0, 0, 1, 0, 2]
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
+@pytest.fixture(scope="module", params=[PlainEngine, FastEngine])
+def written(request, tmp_path_factory):
     built = tiny.dual(tiny.save("llama", tmp_path_factory.mktemp("llama")))
-    engine = Engine(built.model, pad_id=built.pad_id, end_id=-1)  # never ends
+    engine = request.param(built.model, pad_id=built.pad_id, end_id=-1)  # never ends
     prompts = [built.renderer.prompt(row.document).ids for row in tiny.examples(6)]
 
     def write(prompts, **options):

@@ -432,7 +432,7 @@ def test_a_merge_that_moves_probabilities_is_refused(tmp_path, monkeypatch):
     base = tiny.save("llama", tmp_path / "base")
 
     def lossy(model):
-        merged = model.merge_and_unload()
+        merged = model.unload()
         for parameter in merged.parameters():
             parameter.data = parameter.data.to("cpu").half().float() * 1.05
         return merged

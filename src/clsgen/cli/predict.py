@@ -31,13 +31,17 @@ def predict(
     prior: Annotated[
         str | None, typer.Option(help="Prevalence of each label at this site, in the order of the labels: 0.95,0.05")
     ] = None,
+    engine: Annotated[
+        Literal["auto", "plain"],
+        typer.Option(help="plain: the readable reference; auto: the fast one where it can."),
+    ] = "auto",
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
 ) -> None:
     """Give each text a calibrated probability and, where asked for, a reason; run again to go on after a kill."""
     quiet_libraries()
     if not (model / "clsgen.json").is_file() and (model / "model").is_dir():
         model = model / "model"
-    classifier = Classifier.from_pretrained(model, base=base)
+    classifier = Classifier.from_pretrained(model, base=base, engine=engine)
     given = {"text": text, "question": question, "label": label, "group": group, "id": row_id}
     columns = columns_of(model).model_copy(
         update={name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v}

@@ -47,6 +47,11 @@ class CalibrationSettings(Section):
 class PredictSettings(Section):
     """How predictions are made."""
 
+    engine: Literal["auto", "plain"] = Field(
+        "auto",
+        description="auto: rows are read without padding where the backbone's architecture is known, else as plain "
+        "does; plain: padded batches through the stock forward, the readable reference.",
+    )
     batch_tokens: int = Field(16384, ge=64, description="Prompt tokens a forward, padding included.")
     explain: Literal["none", "all", "uncertain", "positive"] = Field(
         "all", description="For which rows an explanation is written."

@@ -11,7 +11,7 @@ from clsgen.data.batch import UNLABELLED, EncodedExample
 from clsgen.data.template import FALLBACK_CHAT_TEMPLATE, end_id_of, missing_bos
 from clsgen.data.tokenizer import PlainEncoder, ensure_pad
 from clsgen.errors import TeacherError, TemplateError
-from clsgen.inference.engine import Engine
+from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.likelihood import log_likelihoods
 from clsgen.inference.sampling import Draw, Sampler
 from clsgen.llm.answers import split_thinking
@@ -62,7 +62,7 @@ class LocalChat:
         self._context_tokens = backbone.context_tokens(language_model)
         head = ClassHead(backbone.hidden_size(language_model), 2)  # an engine reads for two heads; this one is unread
         dual = DualModel(language_model, head.to(language_model.device), tuning="full")
-        self._engine = Engine(dual, pad_id=self._pad_id, end_id=end_id)
+        self._engine = make_engine(dual, pad_id=self._pad_id, end_id=end_id)
         self._batch_size = batch_size
         self._waiting: list[tuple[ChatRequest, list[int], asyncio.Future[ChatReply]]] = []
         self._worker: asyncio.Task[None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -15,8 +16,10 @@ from clsgen.data.batch import plan_batches
 from clsgen.data.columns import is_unicode
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError, DataError, HardwareError
-from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
+from clsgen.inference.engine import Generated, Pick, Prefilled, likeliest
+from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
+from clsgen.model.backbone import fold_adapter
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge
 from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
@@ -37,13 +40,31 @@ class StreamEvent(NamedTuple):
     text: str = ""
 
 
+_WAITING_BATCHES = 4
+"""Rows wait for their reason until they hold this many batches' tokens: probabilities first, then texts together."""
+
+
+class _Waiting(NamedTuple):
+    """Rows that were read and whose reason is to be written."""
+
+    rows: list[int]
+    prefilled: Prefilled
+
+
 class Classifier:
     """A dual-head model ready to be asked.
 
     The reason is written after the probability and does not cause it.
     """
 
-    def __init__(self, bundle: Bundle, *, batch_tokens: int = 16384, uncertain_margin: float = 0.1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        batch_tokens: int = 16384,
+        uncertain_margin: float = 0.1,
+        engine: Literal["auto", "plain"] = "auto",
+    ) -> None:
         """Wrap a loaded model.
 
         Args:
@@ -51,6 +72,7 @@ class Classifier:
             batch_tokens: Prompt tokens a forward, padding included.
             uncertain_margin: explain="uncertain" takes rows this near the threshold (two classes), or whose two
                 largest probabilities are this near each other (more classes).
+            engine: auto: the fast engine where it reads the architecture; plain: the readable reference.
         """
         if batch_tokens < 1 or not 0 < uncertain_margin <= 1:
             raise ConfigError(
@@ -60,7 +82,10 @@ class Classifier:
         self.bundle = bundle
         self._batch_tokens = batch_tokens
         self._margin = uncertain_margin
-        self._engine = Engine(bundle.model, pad_id=bundle.pad_id, end_id=bundle.renderer.template.end_id)
+        fold_adapter(bundle.model.language_model)
+        self._engine = make_engine(
+            bundle.model, pad_id=bundle.pad_id, end_id=bundle.renderer.template.end_id, kind=engine
+        )
 
     @classmethod
     def from_pretrained(
@@ -72,7 +97,7 @@ class Classifier:
             path: run/model, or a run directory that holds it.
             base: Path or hub id of the base weights, where they moved.
             device: "cpu", "cuda"; None: CUDA where there is one.
-            options: `batch_tokens` and `uncertain_margin`, as for the class itself.
+            options: `batch_tokens`, `uncertain_margin` and `engine`, as for the class itself.
 
         Raises:
             ArtifactError: A file is missing, altered or misshapen.
@@ -144,18 +169,23 @@ class Classifier:
         self.check_options(explain=explain, mode=mode, prior=prior)
         examples = _examples(texts)
         prompts = self._prompts(examples)
-        predictions: list[Prediction | None] = [None] * len(examples)
+        predictions: dict[int, Prediction] = {}
+        waiting: list[_Waiting] = []
         for rows in self._plan(prompts):
             chunk = [prompts[row].ids for row in rows]
-            if explain == "none":
-                found = self._judge([examples[row] for row in rows], self._engine.class_logits(chunk).numpy(), prior)
-            else:
-                prefilled = self._engine.prefill(chunk)
-                found = self._judge([examples[row] for row in rows], prefilled.class_logits_BC.numpy(), prior)
-                found = self._explained(found, prefilled, explain=explain, mode=mode)
+            prefilled = None if explain == "none" else self._engine.prefill(chunk)
+            logits_BC = self._engine.class_logits(chunk) if prefilled is None else prefilled.class_logits_BC
+            found = self._judge([examples[row] for row in rows], logits_BC.numpy(), prior)
             for row, prediction in zip(rows, found, strict=True):
                 predictions[row] = replace(prediction, num_document_tokens_cut=prompts[row].num_cut_tokens)
-        return [prediction for prediction in predictions if prediction is not None]
+            chosen = [at for at, prediction in enumerate(found) if self._wants_reason(prediction, explain)]
+            if prefilled is not None and chosen:
+                waiting.append(_Waiting([rows[at] for at in chosen], prefilled.select(chosen)))
+            if sum(sum(each.prefilled.num_tokens) for each in waiting) >= _WAITING_BATCHES * self._batch_tokens:
+                self._explain(predictions, waiting, mode)
+                waiting = []
+        self._explain(predictions, waiting, mode)
+        return [predictions[row] for row in range(len(examples))]
 
     def stream(
         self, text: Text, *, mode: ExplanationMode = "free", prior: Sequence[float] | None = None
@@ -172,12 +202,10 @@ class Classifier:
         ids: list[int] = []
         shown, has_ended = "", False
         for step in self._engine.steps(prefilled, [forced], max_new_tokens=self._room(forced), pick=self._pick()):
-            if step[0] == self._engine.end_id:
-                has_ended = True
-                break
-            ids.append(step[0])
+            has_ended = step[0][-1] == self._engine.end_id
+            ids += step[0][:-1] if has_ended else step[0]
             written = self.bundle.renderer.decode(ids)
-            if not written.endswith("�"):  # a character whose bytes are not all there yet
+            if written != shown and not written.endswith("�"):  # a character whose bytes are not all there yet
                 yield StreamEvent("text", text=written[len(shown) :])
                 shown = written
         yield StreamEvent("done", self._with_reason(first, Generated(ids, has_ended), mode))
@@ -219,31 +247,25 @@ class Classifier:
     ) -> list[Prediction]:
         return judge(examples, logits_BC, self.bundle.calibrator, self.bundle.rule, prior=prior)
 
-    def _explained(
-        self, found: list[Prediction], prefilled: Prefilled, *, explain: Explain, mode: ExplanationMode
-    ) -> list[Prediction]:
-        chosen = [row for row, prediction in enumerate(found) if self._wants_reason(prediction, explain)]
-        if not chosen:
-            return found
-        forced = [self.bundle.renderer.forced(mode, found[row].decision) for row in chosen]
-        written = self._engine.generate(
-            prefilled.select(chosen),
-            forced,
-            max_new_tokens=min(self._room(ids) for ids in forced),
-            pick=self._pick(),
-        )
-        explained = list(found)
-        for row, generated in zip(chosen, written, strict=True):
-            explained[row] = self._with_reason(found[row], generated, mode)
-        return explained
+    def _explain(self, predictions: dict[int, Prediction], waiting: Sequence[_Waiting], mode: ExplanationMode) -> None:
+        """Write the reasons of the rows that wait, as many at a time as the engine can."""
+        rows = iter([row for each in waiting for row in each.rows])
+        for prefilled in self._engine.joined([each.prefilled for each in waiting]):
+            chosen = list(islice(rows, len(prefilled.num_tokens)))
+            forced = [self.bundle.renderer.forced(mode, predictions[row].decision) for row in chosen]
+            written = self._engine.generate(
+                prefilled, forced, max_new_tokens=min(self._room(ids) for ids in forced), pick=self._pick()
+            )
+            for row, generated in zip(chosen, written, strict=True):
+                predictions[row] = self._with_reason(predictions[row], generated, mode)
 
     def _pick(self) -> Pick:
         size = self.bundle.no_repeat_ngram
         return likeliest if size is None else NoRepeat(size)
 
     def _wants_reason(self, prediction: Prediction, explain: Explain) -> bool:
-        if explain == "all":
-            return True
+        if explain in ("all", "none"):
+            return explain == "all"
         if explain == "positive":
             return prediction.decision == self.spec.positive
         if self.spec.positive is not None and prediction.threshold is not None:

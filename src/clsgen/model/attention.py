@@ -110,6 +110,17 @@ def _probs(query_BGRTD: Tensor, key_BGSD: Tensor, mask_B1TS: Tensor | None, rows
     return logits_NQS.softmax(-1)
 
 
+def blocked(query_BHTE: Tensor, key_BGSE: Tensor, value_BGSE: Tensor, mask_B1TS: Tensor | None = None) -> Tensor:
+    """softmax(q k) v, causal or as the mask says; queries (B, H, T, E) are scaled already, G divides H."""
+    num_examples, num_heads, num_queries, width = query_BHTE.shape
+    num_key_heads = key_BGSE.shape[1]
+    shape = (num_examples, num_key_heads, num_heads // num_key_heads, num_queries, width)
+    output: Tensor = _Blocked.apply(  # type: ignore[no-untyped-call]
+        query_BHTE.reshape(shape), key_BGSE, value_BGSE, mask_B1TS
+    )
+    return output.view(query_BHTE.shape)
+
+
 def _attend(
     module: nn.Module,
     query: Tensor,
@@ -119,10 +130,6 @@ def _attend(
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls: query (B, H, T, D), key and value (B, G, S, D), mask (B, 1, T, S) true where seen."""
-    num_examples, num_heads, num_queries, width = query.shape
-    shape = (num_examples, key.shape[1], num_heads // key.shape[1], num_queries, width)
     dtype = value.dtype  # rotary embedding leaves queries and keys in float32 under autocast
-    output: Tensor = _Blocked.apply(  # type: ignore[no-untyped-call]
-        (query * settings["scaling"]).to(dtype).view(shape), key.to(dtype), value, attention_mask
-    )
-    return output.view(query.shape).transpose(1, 2).contiguous(), None
+    output = blocked((query * settings["scaling"]).to(dtype), key.to(dtype), value, attention_mask)
+    return output.transpose(1, 2).contiguous(), None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from clsgen.config.policy import ABSTENTIONS, parse_rule
-from clsgen.config.prediction import CalibrationSettings, EvaluateSettings
+from clsgen.config.prediction import CalibrationSettings, EvaluateSettings, PredictSettings
 from clsgen.data.source import read_examples
 from clsgen.data.split import components
 from clsgen.errors import CalibrationError, ConfigError, LeakError, RestrictedError
@@ -26,6 +26,7 @@ from clsgen.model.calibrator import Calibrator
 from clsgen.model.checkpoint import Bundle, save_calibration
 from clsgen.model.decision import Abstention, DecisionRule, judge
 from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.loading import classifier_of
 from clsgen.pipeline.predict import columns_of
 from clsgen.types import Example, Prediction, Role, TaskSpec
 
@@ -46,14 +47,16 @@ def identity_rule(spec: TaskSpec) -> DecisionRule:
     return DecisionRule(spec.labels, spec.positive_index, 0.5, "half")
 
 
-def calibrated(bundle: Bundle, rows: Sequence[Example], settings: CalibrationSettings, *, batch_tokens: int) -> Bundle:
+def calibrated(
+    bundle: Bundle, rows: Sequence[Example], settings: CalibrationSettings, *, predict: PredictSettings
+) -> Bundle:
     """The model with calibrator and threshold fitted on labelled rows of natural prevalence.
 
     Args:
         bundle: The model; its head and adapter are not touched.
         rows: The calibration role.
         settings: Method of the calibrator, policy of the threshold.
-        batch_tokens: Prompt tokens a forward.
+        predict: How the model will be asked.
 
     Raises:
         CalibrationError: No labelled row, a class without one, or too few for the method.
@@ -62,7 +65,8 @@ def calibrated(bundle: Bundle, rows: Sequence[Example], settings: CalibrationSet
     labelled = [example for example in rows if example.label is not None]
     if not labelled:
         raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")
-    logits = Classifier(bundle, batch_tokens=batch_tokens).class_logits(labelled)
+    classifier = Classifier(bundle, batch_tokens=predict.batch_tokens, engine=predict.engine)
+    logits = classifier.class_logits(labelled)
     calibrator, rule = fit_decision(logits, [str(example.label) for example in labelled], spec, settings)
     return replace(bundle, calibrator=calibrator, rule=rule)
 
@@ -238,7 +242,7 @@ def calibrate_run(
     folder = RunFolder(run)
     config = folder.config()
     asked = config.calibrate if settings is None else settings
-    classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
+    classifier = classifier_of(folder, base=base)
     old, spec = classifier.bundle, classifier.spec
     rows = calibration_rows(folder, spec, on)
     logits = classifier.class_logits(rows)

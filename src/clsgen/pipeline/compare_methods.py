@@ -144,7 +144,10 @@ class Work:
 
     def explained(self, bundle: Bundle, rows: Sequence[Example], file: Path) -> dict[str, Prediction]:
         """Predictions with a reason in free mode, by id, whatever the model was tuned for; kept in a file."""
-        classifier = Classifier(replace(bundle, has_explanations=True), batch_tokens=self.config.predict.batch_tokens)
+        predict = self.config.predict
+        classifier = Classifier(
+            replace(bundle, has_explanations=True), batch_tokens=predict.batch_tokens, engine=predict.engine
+        )
         predict_file(classifier, rows, file, explain="all", groups=self.run.groups())
         return {row.id: row for row in read_predictions(file)}
 

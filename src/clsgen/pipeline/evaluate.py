@@ -19,8 +19,8 @@ from clsgen.evaluation.evaluate import Context, evaluate
 from clsgen.evaluation.measure_evidence import evidence_figures
 from clsgen.inference.batch import predict_file
 from clsgen.inference.perturb import perturbed_records
-from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.loading import classifier_of
 from clsgen.types import Example, TaskSpec
 
 _WORDS = "words of the document"
@@ -52,12 +52,7 @@ def evaluate_run(
     """
     folder = RunFolder(run)
     config = folder.config()
-    classifier = Classifier.from_pretrained(
-        folder.model,
-        base=base,
-        batch_tokens=config.predict.batch_tokens,
-        uncertain_margin=config.predict.uncertain_margin,
-    )
+    classifier = classifier_of(folder, base=base)
     test = folder.rows("test")
     by = tuple(dict.fromkeys((*config.data.columns.subgroups, *by)))
     _check_by(by, test, classifier.spec)
@@ -120,7 +115,7 @@ def remove_evidence(run: Path, *, base: str | None = None) -> dict[str, Any]:
     """
     folder = RunFolder(run)
     config = folder.config()
-    classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
+    classifier = classifier_of(folder, base=base)
     predictions = read_predictions(folder.predictions)
     records, skipped = perturbed_records(classifier, folder.rows("test"), predictions, seed=config.evaluate.seed)
     lines = "".join(json.dumps(record) + "\n" for record in records)

@@ -12,6 +12,7 @@ from clsgen.data.explanations import distinct_share, repetition
 from clsgen.data.template import Renderer
 from clsgen.evaluation.metrics import auroc, brier
 from clsgen.inference.engine import Engine
+from clsgen.inference.fast_engine import make_engine
 from clsgen.model.dual import DualModel
 from clsgen.training.trainer import OnEvaluate
 from clsgen.types import Example
@@ -39,7 +40,9 @@ def monitor(renderer: Renderer, validation: Sequence[Example], *, pad_id: int, n
     def on_evaluate(model: DualModel, class_logits_NC: Tensor, labels_N: Tensor) -> Mapping[str, float]:
         figures = _probability_figures(class_logits_NC, labels_N)
         if prompts:
-            figures |= _text_figures(Engine(model, pad_id=pad_id, end_id=renderer.template.end_id), renderer, prompts)
+            figures |= _text_figures(
+                make_engine(model, pad_id=pad_id, end_id=renderer.template.end_id), renderer, prompts
+            )
         return {name: value for name, value in figures.items() if not math.isnan(value)}
 
     return on_evaluate

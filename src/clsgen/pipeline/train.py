@@ -78,7 +78,7 @@ def train_run(
     history = fit(config, prepared, folder, is_resumed=is_resumed, callbacks=callbacks)
     notify("Calibrating on the calibration rows, through the serving path.")
     bundle = _uncalibrated(config, prepared)
-    bundle = calibrated(bundle, split.roles["calibration"], config.calibrate, batch_tokens=config.predict.batch_tokens)
+    bundle = calibrated(bundle, split.roles["calibration"], config.calibrate, predict=config.predict)
     save_bundle(bundle, folder.model)
     if is_merged:
         save_bundle(merged_and_compared(bundle, split.roles["calibration"]), folder.model)

@@ -18,11 +18,11 @@ from clsgen.evaluation.arrays import FloatArray, weighted_mean
 from clsgen.evaluation.decisions import confusion
 from clsgen.evaluation.intervals import Draws, Statistic, cluster_bootstrap, draw_groups
 from clsgen.evaluation.thresholds import OperatingPoints, choose_threshold, operating_points, pareto_front
-from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import save_calibration
 from clsgen.model.decision import DecisionRule
 from clsgen.pipeline.calibrate import calibration_rows, changed, fit_rule
 from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.loading import classifier_of
 from clsgen.report.figures import draw_operating_points
 
 FIGURES = ("sensitivity", "specificity", "ppv", "alerts_per_1000", "f1")
@@ -68,7 +68,7 @@ def tune_run(
     """
     folder = RunFolder(run)
     config = folder.config()
-    classifier = Classifier.from_pretrained(folder.model, base=base, batch_tokens=config.predict.batch_tokens)
+    classifier = classifier_of(folder, base=base)
     spec, bundle = classifier.spec, classifier.bundle
     if spec.positive_index is None:
         raise ConfigError(

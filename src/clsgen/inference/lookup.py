@@ -1,0 +1,47 @@
+"""Prompt lookup: guesses what a row writes next from where its last ids stood before.
+
+An explanation that quotes its document writes ids that stand in the prompt. The engine feeds the guess along with the
+id just written and keeps what the model would have written itself, so the text stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_RUN = 3
+"""Ids that must stand there already before the next ones are guessed."""
+_FEWEST, _MOST = 2, 16
+
+
+class Lookup:
+    """Guesses for one row.
+
+    Args:
+        ids: What the row reads before it writes.
+    """
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self._ids: list[int] = []
+        self._after: dict[tuple[int, ...], int] = {}
+        self._num_guessed = _FEWEST
+        self.add(ids)
+
+    def add(self, ids: Sequence[int]) -> None:
+        """Ids that follow."""
+        for token in ids:
+            # a run is known once something follows it, so the latest one finds the one before it
+            if len(self._ids) >= _RUN:
+                self._after[tuple(self._ids[-_RUN:])] = len(self._ids)
+            self._ids.append(token)
+
+    def guess(self) -> list[int]:
+        """The ids that may come next; [] where the last ones are new."""
+        start = self._after.get(tuple(self._ids[-_RUN:]))
+        return [] if start is None else self._ids[start : start + self._num_guessed]
+
+    def learn(self, num_guessed: int, num_right: int) -> None:
+        """Guess more after a guess that was right as a whole, fewer after one that was not."""
+        if num_guessed == num_right:
+            self._num_guessed = min(2 * self._num_guessed, _MOST)
+        else:
+            self._num_guessed = max(_FEWEST, num_right)

@@ -1,0 +1,121 @@
+"""The reference engine: padded batches through the stock forward. B examples, L tokens, D hidden, V vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from clsgen.data.batch import pad_left
+from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
+from clsgen.model.backbone import new_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Padded(Prefilled):
+    """A batch padded on the left.
+
+    Attributes:
+        class_logits_BC: float32, on the CPU.
+        num_tokens: Length of each prompt.
+        cache: Keys and values of the prompts.
+        attention_mask_BL: 1 where real.
+    """
+
+    class_logits_BC: Tensor
+    num_tokens: tuple[int, ...]
+    cache: Cache
+    attention_mask_BL: Tensor
+
+    def select(self, rows: Sequence[int]) -> Padded:
+        """The same for some of the rows, in the order given; the cache is narrowed in place."""
+        index = torch.tensor(list(rows), device=self.attention_mask_BL.device)
+        if list(rows) != list(range(len(self.num_tokens))):
+            self.cache.batch_select_indices(index)
+        return Padded(
+            self.class_logits_BC[list(rows)],
+            tuple(self.num_tokens[row] for row in rows),
+            self.cache,
+            self.attention_mask_BL[index],
+        )
+
+
+class PlainEngine(Engine):
+    """Reads any architecture."""
+
+    @torch.inference_mode()
+    def class_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
+        hidden_BLD, _ = self._read(prompts, None)
+        class_logits_BC: Tensor = self.model.head(hidden_BLD[:, -1])
+        return class_logits_BC.cpu()
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Padded:
+        """Read prompts once, for both heads."""
+        cache = new_cache(self.model.language_model)
+        hidden_BLD, mask_BL = self._read(prompts, cache)
+        lengths = tuple(len(prompt) for prompt in prompts)
+        return Padded(self.model.head(hidden_BLD[:, -1]).cpu(), lengths, cache, mask_BL)
+
+    def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
+        """The parts as they are: batches padded to other lengths don't write together."""
+        return list(parts)
+
+    def steps(
+        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
+    ) -> Iterator[dict[int, list[int]]]:
+        """Decode step by step.
+
+        Forced ids of unequal length are fed one a step beyond their common length, so that no row ever holds padding
+        after its prompt: a sliding window would count it.
+        """
+        assert isinstance(prefilled, Padded)
+        state = prefilled
+        common = min(len(ids) for ids in forced)
+        tokens = [list(ids[:common]) for ids in forced]
+        pending = {row: list(ids[common:]) for row, ids in enumerate(forced)}
+        num_written = dict.fromkeys(pending, 0)
+        while pending:
+            state, logits_NV = self._advance(state, tokens)
+            free = [index for index, row in enumerate(pending) if not pending[row]]
+            rows = [row for row in pending if not pending[row]]
+            written = dict(zip(rows, pick(logits_NV[free], rows), strict=True)) if rows else {}
+            tokens = [[written[row]] if row in written else [pending[row].pop(0)] for row in pending]
+            for row in written:
+                num_written[row] += 1
+            if written:
+                yield {row: [token] for row, token in written.items()}
+            done = {row for row, token in written.items() if token == self.end_id or num_written[row] == max_new_tokens}
+            if done:
+                kept = [index for index, row in enumerate(pending) if row not in done]
+                pending = {row: ids for row, ids in pending.items() if row not in done}
+                tokens = [tokens[index] for index in kept]
+                if kept:
+                    state = state.select(kept)
+
+    @torch.inference_mode()
+    def _advance(self, state: Padded, tokens: Sequence[Sequence[int]]) -> tuple[Padded, Tensor]:
+        """Feed each row its ids, (B, T); vocabulary logits (B, V) of what comes next."""
+        device = self.model.device
+        ids_BT = torch.tensor(tokens, device=device)
+        num_new = ids_BT.shape[1]
+        mask_BL = torch.cat([state.attention_mask_BL, torch.ones_like(ids_BT)], dim=1)
+        first_B = torch.tensor(state.num_tokens, device=device)
+        positions_BT = first_B[:, None] + torch.arange(num_new, device=device)
+        hidden_BTD = self.model.hidden(ids_BT, mask_BL, positions_BT, state.cache)
+        logits_BV = self.model.vocabulary_logits(hidden_BTD[:, -1])
+        lengths = tuple(length + num_new for length in state.num_tokens)
+        return Padded(state.class_logits_BC, lengths, state.cache, mask_BL), logits_BV
+
+    def _read(self, prompts: Sequence[Sequence[int]], cache: Cache | None) -> tuple[Tensor, Tensor]:
+        padded = pad_left(prompts, pad_id=self._pad_id)
+        device = self.model.device
+        mask_BL = padded.attention_mask_BL.to(device)
+        hidden_BLD = self.model.hidden(
+            padded.input_ids_BL.to(device), mask_BL, padded.position_ids_BL.to(device), cache
+        )
+        return hidden_BLD, mask_BL

@@ -1,0 +1,97 @@
+"""Guesses and shared slots change how fast text is written, not what is written."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+import tiny
+from clsgen.inference.fast_engine import FastEngine
+from clsgen.inference.lookup import Lookup
+from clsgen.inference.no_repeat import NoRepeat
+from clsgen.inference.plain_engine import PlainEngine
+from clsgen.model import backbone
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return tiny.dual(tiny.save("llama", tmp_path_factory.mktemp("llama")))
+
+
+@pytest.fixture(scope="module")
+def prompts(built):
+    return [built.renderer.prompt(row.document).ids for row in tiny.examples(12)]
+
+
+def engine_of(built, kind=FastEngine, **settings):
+    return kind(built.model, pad_id=built.pad_id, end_id=-1, **settings)
+
+
+def write(engine, built, prompts, **options):
+    forced = [built.renderer.forced("free")] * len(prompts)
+    return [each.ids for each in engine.generate(engine.prefill(prompts), forced, max_new_tokens=60, **options)]
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_text_with_guesses_is_the_text_without(built, prompts, size):
+    pick = {} if size is None else {"pick": NoRepeat(size)}
+    plain = write(engine_of(built, PlainEngine), built, prompts, **pick)
+    assert all(len(ids) == 60 for ids in plain)  # never more than may be written
+    for has_lookup in (False, True):
+        pick = {} if size is None else {"pick": NoRepeat(size)}
+        assert write(engine_of(built, has_lookup=has_lookup), built, prompts, **pick) == plain
+
+
+def test_a_quote_of_the_prompt_is_written_in_fewer_steps(built, prompts):
+    def num_reads(*, has_lookup):
+        """Reads of a row whose choice is, whatever the logits, to quote its prompt."""
+        quote, seen = itertools.cycle(prompts[0]), []
+        embedding = backbone.base_of(built.model.language_model).get_input_embeddings()
+        handle = embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0].numel()))
+        engine = engine_of(built, has_lookup=has_lookup)
+        (ids,) = write(engine, built, prompts[:1], pick=lambda logits_NV, rows: [next(quote)])
+        handle.remove()
+        assert ids == list(itertools.islice(itertools.cycle(prompts[0]), 60))
+        return len(seen)
+
+    assert num_reads(has_lookup=False) == 61  # prompt, forced ids, one id a step
+    assert num_reads(has_lookup=True) < 15
+
+
+def test_more_rows_than_slots_write_what_they_write_alone(built, prompts):
+    engine = engine_of(built)
+    together = write(engine, built, prompts)
+    engine._max_rows = 3
+    assert write(engine, built, prompts) == together
+
+
+def test_rows_read_apart_write_together(built, prompts):
+    engine = engine_of(built)
+    whole = engine.prefill(prompts)
+    (joined,) = engine.joined([engine.prefill(prompts[:5]), engine.prefill(prompts[5:])])
+    assert joined.num_tokens == whole.num_tokens
+    assert torch.allclose(joined.class_logits_BC, whole.class_logits_BC, atol=1e-5)
+    forced = [built.renderer.forced("free")] * len(prompts)
+    assert engine.generate(joined, forced, max_new_tokens=8) == engine.generate(whole, forced, max_new_tokens=8)
+
+
+def test_a_guess_is_what_followed_the_same_run_before():
+    lookup = Lookup([1, 2, 3, 4, 5, 6, 1, 2, 3])
+    assert lookup.guess() == [4, 5]
+    lookup.add([4])
+    assert lookup.guess() == [5, 6]
+    lookup.add([9])
+    assert lookup.guess() == []
+    lookup.add([1, 2, 3])  # the latest place counts
+    assert lookup.guess() == [4, 9]
+
+
+def test_guesses_grow_while_they_are_right():
+    lookup = Lookup([*range(100), 0, 1, 2])
+    sizes = []
+    for num_right in (2, 4, 8, 3, 0, 2):
+        sizes.append(len(lookup.guess()))
+        lookup.learn(sizes[-1], num_right)
+    assert sizes == [2, 4, 8, 16, 3, 2]
