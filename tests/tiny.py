@@ -167,11 +167,14 @@ def settings(**changes: Any) -> ModelSettings:
     return ModelSettings(**(values | changes))
 
 
-def dual(folder: Path, *, tuning: str = "lora", spec: TaskSpec = SPEC, is_random_head: bool = True) -> Built:
+def dual(
+    folder: Path, *, tuning: str = "lora", spec: TaskSpec = SPEC, is_random_head: bool = True, **lora: Any
+) -> Built:
     """A dual-head model on a saved backbone, its head and adapter moved off zero."""
     rows = examples()
     torch.manual_seed(11)
-    made = build(settings(backbone=str(folder), tuning=tuning), spec, rows, seed=0, folder=folder.parent / "m")
+    model = settings(backbone=str(folder), tuning=tuning, lora={"rank": 4, "dropout": 0.0, **lora})
+    made = build(model, spec, rows, seed=0, folder=folder.parent / "m")
     if is_random_head:
         generator = torch.Generator().manual_seed(3)
         for name, parameter in made.model.named_parameters():

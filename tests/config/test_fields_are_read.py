@@ -134,6 +134,9 @@ CASES: dict[str, Case] = {
     "model.lora.dropout": Case(
         0.5, model_of(lambda model: [each.p for each in model.modules() if isinstance(each, torch.nn.Dropout)]), BASE
     ),
+    "model.lora.starts_at": Case(
+        "decision", model_of(lambda model: model.starts_at), {**BASE, "model.tuning": "activated"}
+    ),
     "model.lora.targets": Case(["q_proj"], shape, BASE),
     "train.epochs": Case(2.0, argument("num_train_epochs")),
     "train.max_steps": Case(7, argument("max_steps")),

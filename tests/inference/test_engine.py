@@ -47,7 +47,7 @@ def test_the_fast_engine_is_taken_where_it_reads_the_architecture(built, family)
 
 @pytest.fixture(scope="module")
 def prompts(built):
-    return [built.renderer.prompt(row.document).ids for row in tiny.examples(8)]
+    return [built.renderer.prompt(row.document) for row in tiny.examples(8)]
 
 
 def probs(logits):
@@ -65,14 +65,16 @@ def test_left_padding_is_right_padding(built, engine, prompts):
     from clsgen.data.batch import EncodedExample, collate
 
     left = engine.class_logits(prompts)
-    batch = collate([EncodedExample("", p, [], 0, 0, "free") for p in prompts], pad_id=built.pad_id)._asdict()
+    batch = collate(
+        [EncodedExample("", p.ids, [], 0, 0, "free", p.document_end) for p in prompts], pad_id=built.pad_id
+    )._asdict()
     right = built.model(**{k: v for k, v in batch.items() if k not in ("labels_B", "target_N")}).class_logits_BC
     assert torch.allclose(probs(left), probs(right), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
 def test_the_probability_is_read_at_the_last_prompt_token(built, engine, prompts):
-    output = built.model.language_model(input_ids=torch.tensor([prompts[0]]), output_hidden_states=True)
+    output = built.model.language_model(input_ids=torch.tensor([prompts[0].ids]), output_hidden_states=True)
     by_hand = built.model.head.weight @ output.hidden_states[-1][0, -1].float()
     assert torch.allclose(engine.class_logits([prompts[0]])[0], by_hand, atol=1e-5)
 
@@ -88,7 +90,7 @@ def test_greedy_text_is_that_of_stock_generate(built, engine, prompts):
     written = engine.generate(engine.prefill(prompts), [forced] * len(prompts), max_new_tokens=12)
     end = built.renderer.template.end_id
     for prompt, generated in zip(prompts, written, strict=True):
-        ids = torch.tensor([prompt + forced])
+        ids = torch.tensor([prompt.ids + forced])
         stock = built.model.language_model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=end
         )[0, ids.shape[1] :].tolist()
@@ -144,7 +146,7 @@ def test_the_prompt_is_read_once(built, engine, prompts):
     forced = built.renderer.forced("free")
     engine.generate(engine.prefill(prompts[:1]), [forced], max_new_tokens=4)
     handle.remove()
-    assert seen[:2] == [len(prompts[0]), len(forced)]
+    assert seen[:2] == [len(prompts[0].ids), len(forced)]
     assert max(seen[2:], default=1) <= (1 if isinstance(engine, PlainEngine) else 3)
 
 

@@ -22,7 +22,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompts(built):
-    return [built.renderer.prompt(row.document).ids for row in tiny.examples(12)]
+    return [built.renderer.prompt(row.document) for row in tiny.examples(12)]
 
 
 def engine_of(built, kind=FastEngine, **settings):
@@ -47,13 +47,13 @@ def test_text_with_guesses_is_the_text_without(built, prompts, size):
 def test_a_quote_of_the_prompt_is_written_in_fewer_steps(built, prompts):
     def num_reads(*, has_lookup):
         """Reads of a row whose choice is, whatever the logits, to quote its prompt."""
-        quote, seen = itertools.cycle(prompts[0]), []
+        quote, seen = itertools.cycle(prompts[0].ids), []
         embedding = backbone.base_of(built.model.language_model).get_input_embeddings()
         handle = embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0].numel()))
         engine = engine_of(built, has_lookup=has_lookup)
         (ids,) = write(engine, built, prompts[:1], pick=lambda logits_NV, rows: [next(quote)])
         handle.remove()
-        assert ids == list(itertools.islice(itertools.cycle(prompts[0]), 60))
+        assert ids == list(itertools.islice(itertools.cycle(prompts[0].ids), 60))
         return len(seen)
 
     assert num_reads(has_lookup=False) == 61  # prompt, forced ids, one id a step

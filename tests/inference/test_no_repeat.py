@@ -27,7 +27,7 @@ def test_rows_do_not_see_each_other():
 def written(request, tmp_path_factory):
     built = tiny.dual(tiny.save("llama", tmp_path_factory.mktemp("llama")))
     engine = request.param(built.model, pad_id=built.pad_id, end_id=-1)  # never ends
-    prompts = [built.renderer.prompt(row.document).ids for row in tiny.examples(6)]
+    prompts = [built.renderer.prompt(row.document) for row in tiny.examples(6)]
 
     def write(prompts, **options):
         forced = [built.renderer.forced("free")] * len(prompts)

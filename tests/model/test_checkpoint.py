@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny
 from clsgen.artifacts import write_manifest
-from clsgen.errors import ArtifactError, TemplateError
+from clsgen.errors import ArtifactError, ConfigError, TemplateError
 from clsgen.inference.predictor import Classifier
 from clsgen.model import checkpoint as checkpoint_module
 from clsgen.model.calibration import fit_calibrator
@@ -121,6 +121,20 @@ def test_a_moved_folder_loads_with_the_network_blocked(tmp_path):
     assert done.returncode == 0, done.stderr
     # another process: the same to the last bit on one thread each, else within float32
     assert np.abs(np.array(json.loads(done.stdout)) - probs).max() < 1e-6
+
+
+@pytest.mark.parametrize("starts_at", ["document_end", "decision"])
+def test_an_activated_adapter_is_reloaded_with_its_start_and_never_merged(tmp_path, starts_at):
+    built = tiny.dual(tiny.save("llama", tmp_path / "base"), tuning="activated", starts_at=starts_at)
+    bundle = bundle_of(built, tuning="activated")
+    save_bundle(bundle, tmp_path / "m")
+    loaded = load_bundle(tmp_path / "m")
+    assert (loaded.model.tuning, loaded.model.starts_at) == ("activated", starts_at)
+    (probs, texts), (again_probs, again_texts) = answers(bundle), answers(loaded)
+    assert np.array_equal(probs, again_probs)
+    assert texts == again_texts
+    with pytest.raises(ConfigError, match="does not act on every token"):
+        merged(bundle)
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])

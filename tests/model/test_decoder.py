@@ -113,7 +113,7 @@ def test_slots_grow(model):
 def test_rows_after_a_prefix_are_rows_read_whole(model, rows):
     decoder = Decoder(model)
     _, (before,) = decoder.read([rows[1]], keeps=True)
-    hidden_ND, kept = decoder.read([rows[0], rows[2], rows[3]], keeps=True, prefix=before)
+    hidden_ND, kept = decoder.read([rows[0], rows[2], rows[3]], keeps=True, after=[before] * 3)
     for found_D, each, ids in zip(hidden_ND, kept, (rows[0], rows[2], rows[3]), strict=True):
         assert torch.allclose(found_D, stock(model, rows[1] + ids)[-1], atol=ATOL)
         slots = decoder.new_slots()
@@ -127,6 +127,13 @@ def test_bfloat16_rows_are_near_the_stock_forward(rows):
     hidden_ND, _ = Decoder(model).read(rows, keeps=False)
     wanted_ND = torch.stack([stock(model, ids)[-1] for ids in rows]).float()
     assert torch.allclose(hidden_ND.float(), wanted_ND, atol=0.05 * float(wanted_ND.abs().max()))
+
+
+@torch.no_grad()
+def test_the_last_tokens_of_each_row_are_given_where_they_are_wanted(model, rows):
+    hidden_ND, _ = Decoder(model).read(rows[:3], keeps=False, num_wanted=[5, 1, 7])
+    wanted = [stock(model, ids)[-num:] for ids, num in zip(rows[:3], (5, 1, 7), strict=True)]
+    assert torch.allclose(hidden_ND, torch.cat(wanted), atol=ATOL)
 
 
 @pytest.mark.parametrize(

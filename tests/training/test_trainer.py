@@ -338,6 +338,7 @@ def test_checkpoints_hold_no_pickle_of_ours(base, tmp_path):
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_tiny_model_overfits_states_its_label_and_stops(family, tmp_path):
     """With pad = end the end token would leave the loss and generation would never stop (trap 2)."""
+    from clsgen.data.template import Prompt
     from clsgen.inference.fast_engine import make_engine
 
     built = tiny.dual(tiny.save(family, tmp_path / "base"), tuning="full", is_random_head=False)
@@ -345,7 +346,7 @@ def test_a_tiny_model_overfits_states_its_label_and_stops(family, tmp_path):
     rows = encode_examples(examples, built.renderer, with_targets=True).rows
     trainer_for(built, rows, tmp_path / "c", batch_size=4, max_steps=220, learning_rate=1e-2, max_grad_norm=1.0).train()
     engine = make_engine(built.model, pad_id=built.pad_id, end_id=built.renderer.template.end_id)
-    prompts = [row.prompt_ids for row in rows]
+    prompts = [Prompt(row.prompt_ids, 0, row.document_end) for row in rows]
     prefilled = engine.prefill(prompts)
     decided = prefilled.class_logits_BC.argmax(-1).tolist()
     written = engine.generate(prefilled, [built.renderer.forced("free")] * 4, max_new_tokens=90)

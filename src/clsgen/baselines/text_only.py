@@ -26,9 +26,11 @@ def label_logits(bundle: Bundle, rows: Sequence[Example], reasons: Mapping[str, 
     """
     encoded = []
     for row in rows:
-        prompt = bundle.renderer.prompt(row.document, row.question).ids
+        prompt = bundle.renderer.prompt(row.document, row.question)
         targets = _targets(bundle, reasons[row.id])
-        encoded += [EncodedExample(row.id, prompt, ids, UNLABELLED, 0, "free") for ids in targets]
+        encoded += [
+            EncodedExample(row.id, prompt.ids, ids, UNLABELLED, 0, "free", prompt.document_end) for ids in targets
+        ]
     found = log_likelihoods(bundle.model, encoded, pad_id=bundle.pad_id)
     return np.array(found).reshape(len(rows), bundle.spec.num_labels)
 

@@ -53,6 +53,11 @@ class RunConfig(Section):
             problems.append("model.backbone must be embedded, a hub id or a path; or set model.init: scratch.")
         if model.init == "scratch" and model.tuning != "full":
             problems.append(f"model.tuning must be full with model.init: scratch; got {model.tuning!r}.")
+        if model.tuning == "activated" and self.train.gradient_checkpointing:
+            problems.append(
+                "train.gradient_checkpointing must be false with model.tuning: activated, which keeps no graph of the "
+                "document. Remove it."
+            )
         if model.scratch.width % model.scratch.num_heads:
             problems.append("model.scratch.num_heads must divide model.scratch.width.")
         if model.max_explanation_tokens >= model.max_length_tokens:

@@ -26,7 +26,8 @@ class EncodedExample(NamedTuple):
     """One row as ids.
 
     prompt_ids: (P,), decision position last. target_ids: (T,), () without explanation. label: class index or
-    UNLABELLED. num_cut_tokens: document tokens left out. mode: explanation mode drawn for the row.
+    UNLABELLED. num_cut_tokens: document tokens left out. mode: explanation mode drawn for the row. document_end: prompt
+    ids up to the document's end; 0 where nobody asks.
     """
 
     id: str
@@ -35,6 +36,7 @@ class EncodedExample(NamedTuple):
     label: int
     num_cut_tokens: int
     mode: ExplanationMode
+    document_end: int = 0
 
     @property
     def num_tokens(self) -> int:
@@ -53,7 +55,8 @@ class Batch(NamedTuple):
     """Tensors of one forward, all long.
 
     input_ids_BL, attention_mask_BL, position_ids_BL: padded ids, 1 where real, 0-based positions.
-    decision_B: column of the last prompt token. labels_B: class index or UNLABELLED.
+    decision_B: column of the last prompt token. document_end_B: column after the document. labels_B: class index or
+    UNLABELLED.
     target_row_N, target_column_N, target_N: where a supervised logit stands, and the id it must predict.
     """
 
@@ -61,6 +64,7 @@ class Batch(NamedTuple):
     attention_mask_BL: Tensor
     position_ids_BL: Tensor
     decision_B: Tensor
+    document_end_B: Tensor
     labels_B: Tensor
     target_row_N: Tensor
     target_column_N: Tensor
@@ -109,7 +113,9 @@ def encode_examples(
             raise DataError(f"row {example.id}: a training row must have a label or an explanation; it has neither.")
         prompt = renderer.prompt(example.document, example.question)
         label = UNLABELLED if example.label is None else index[example.label]
-        rows.append(EncodedExample(example.id, prompt.ids, target, label, prompt.num_cut_tokens, mode))
+        rows.append(
+            EncodedExample(example.id, prompt.ids, target, label, prompt.num_cut_tokens, mode, prompt.document_end)
+        )
     return EncodedRows(rows, dict(dropped))
 
 
@@ -140,6 +146,7 @@ def collate(rows: Sequence[EncodedExample], *, pad_id: int, multiple: int = 1) -
         attention_mask_BL=mask,
         position_ids_BL=(mask.cumsum(dim=1) - 1).clamp(min=0),
         decision_B=torch.tensor([len(row.prompt_ids) - 1 for row in rows]),
+        document_end_B=torch.tensor([row.document_end for row in rows]),
         labels_B=torch.tensor([row.label for row in rows]),
         target_row_N=torch.tensor(target_row, dtype=torch.long),
         target_column_N=torch.tensor(target_column, dtype=torch.long),

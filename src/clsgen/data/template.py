@@ -79,10 +79,14 @@ class Template:
 
 
 class Prompt(NamedTuple):
-    """ids: the prompt, decision position last. num_cut_tokens: document tokens left out."""
+    """ids: the prompt, decision position last. num_cut_tokens: document tokens left out.
+
+    document_end: ids up to the document's end, which are the same whatever is asked about it.
+    """
 
     ids: list[int]
     num_cut_tokens: int
+    document_end: int
 
 
 class ParsedExplanation(NamedTuple):
@@ -210,7 +214,8 @@ class Renderer:
         document_ids = self._plain.encode(document)
         num_cut = max(0, len(document_ids) - room)
         kept = _cut(document_ids, room, self.template.truncation) if num_cut else document_ids
-        return Prompt(self._before + kept + self._between + question_ids + self._after, num_cut)
+        shared = self._before + kept
+        return Prompt(shared + self._between + question_ids + self._after, num_cut, len(shared))
 
     def forced(self, mode: ExplanationMode, decision: str | None = None) -> list[int]:
         """Ids that serving puts after the decision position before it generates.

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clsgen.data.template import Prompt
 from clsgen.model.dual import DualModel
 
 
@@ -67,11 +68,11 @@ class Engine(ABC):
         self._pad_id = pad_id
 
     @abstractmethod
-    def class_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
 
     @abstractmethod
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> Prefilled:
+    def prefill(self, prompts: Sequence[Prompt]) -> Prefilled:
         """Read prompts once, for both heads."""
 
     @abstractmethod

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from clsgen.data.template import Prompt
 from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
 from clsgen.inference.lookup import Lookup
 from clsgen.inference.plain_engine import PlainEngine
@@ -26,13 +27,13 @@ class Packed(Prefilled):
     Attributes:
         class_logits_BC: float32, on the CPU.
         num_tokens: Length of each prompt.
-        kept: Each row's keys and values.
+        kept: Each row's keys and values, in one part or two.
         prompts: Each row's ids.
     """
 
     class_logits_BC: Tensor
     num_tokens: tuple[int, ...]
-    kept: tuple[Kept, ...]
+    kept: tuple[tuple[Kept, ...], ...]
     prompts: tuple[tuple[int, ...], ...]
 
     def select(self, rows: Sequence[int]) -> Packed:
@@ -73,18 +74,30 @@ class FastEngine(Engine):
         self._max_rows = _MAX_ROWS.get(model.device.type, 32)
 
     @torch.inference_mode()
-    def class_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
-        hidden_BD, _ = self._decoder.read(prompts, keeps=False)
+        hidden_BD, _ = self._read(prompts, keeps=False)
         class_logits_BC: Tensor = self.model.head(hidden_BD)
         return class_logits_BC.cpu()
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> Packed:
+    def prefill(self, prompts: Sequence[Prompt]) -> Packed:
         """Read prompts once, for both heads."""
-        hidden_BD, kept = self._decoder.read(prompts, keeps=True)
-        ids = tuple(tuple(prompt) for prompt in prompts)
+        hidden_BD, kept = self._read(prompts, keeps=True)
+        ids = tuple(tuple(prompt.ids) for prompt in prompts)
         return Packed(self.model.head(hidden_BD).cpu(), tuple(map(len, ids)), tuple(kept), ids)
+
+    def _read(self, prompts: Sequence[Prompt], *, keeps: bool) -> tuple[Tensor, list[tuple[Kept, ...]]]:
+        """Hidden states at the decision positions (B, D), and the parts that were kept of each prompt."""
+        rows = [prompt.ids for prompt in prompts]
+        if self.model.starts_at is None:
+            hidden_BD, kept = self._decoder.read(rows, keeps=keeps)
+            return hidden_BD, [(each,) for each in kept]
+        starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
+        before = self.model.read_before(rows, starts)
+        rest = [row[start:] for row, start in zip(rows, starts, strict=True)]
+        hidden_BD, kept = self._decoder.read(rest, keeps=keeps, after=before)
+        return hidden_BD, list(zip(before, kept, strict=True)) if keeps else []
 
     def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
         """All rows together."""
@@ -111,7 +124,7 @@ class FastEngine(Engine):
         while waiting or writing:
             while waiting and len(writing) < self._max_rows:
                 row = waiting.popleft()
-                slots.add([prefilled.kept[row]])
+                slots.add(prefilled.kept[row])
                 lookup = Lookup([*prefilled.prompts[row], *forced[row]]) if self._has_lookup else None
                 writing.append(_Writing(row, list(forced[row]), lookup))
             with torch.inference_mode():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clsgen.data.batch import UNLABELLED, EncodedExample
-from clsgen.data.template import FALLBACK_CHAT_TEMPLATE, end_id_of, missing_bos
+from clsgen.data.template import FALLBACK_CHAT_TEMPLATE, Prompt, end_id_of, missing_bos
 from clsgen.data.tokenizer import PlainEncoder, ensure_pad
 from clsgen.errors import TeacherError, TemplateError
 from clsgen.inference.fast_engine import make_engine
@@ -134,7 +134,7 @@ class LocalChat:
     def _answer(self, batch: Sequence[tuple[ChatRequest, list[int]]]) -> list[ChatReply]:
         """Answers of one batch. The last prompt id is fed as the forced one: a prefill alone gives no next id."""
         draws = [Draw(request.temperature, request.top_p, request.seed or 0) for request, _ in batch]
-        prefilled = self._engine.prefill([ids[:-1] for _, ids in batch])
+        prefilled = self._engine.prefill([Prompt(ids[:-1], 0, 0) for _, ids in batch])
         written = self._engine.generate(
             prefilled,
             [ids[-1:] for _, ids in batch],

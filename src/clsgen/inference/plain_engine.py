@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from clsgen.data.batch import pad_left
+from clsgen.data.batch import LeftPadded, pad_left
+from clsgen.data.template import Prompt
 from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
-from clsgen.model.backbone import new_cache
+from clsgen.model.backbone import adapter_off, new_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +48,18 @@ class PlainEngine(Engine):
     """Reads any architecture."""
 
     @torch.inference_mode()
-    def class_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
         hidden_BLD, _ = self._read(prompts, None)
         class_logits_BC: Tensor = self.model.head(hidden_BLD[:, -1])
         return class_logits_BC.cpu()
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> Padded:
+    def prefill(self, prompts: Sequence[Prompt]) -> Padded:
         """Read prompts once, for both heads."""
         cache = new_cache(self.model.language_model)
         hidden_BLD, mask_BL = self._read(prompts, cache)
-        lengths = tuple(len(prompt) for prompt in prompts)
+        lengths = tuple(len(prompt.ids) for prompt in prompts)
         return Padded(self.model.head(hidden_BLD[:, -1]).cpu(), lengths, cache, mask_BL)
 
     def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
@@ -111,11 +112,25 @@ class PlainEngine(Engine):
         lengths = tuple(length + num_new for length in state.num_tokens)
         return Padded(state.class_logits_BC, lengths, state.cache, mask_BL), logits_BV
 
-    def _read(self, prompts: Sequence[Sequence[int]], cache: Cache | None) -> tuple[Tensor, Tensor]:
-        padded = pad_left(prompts, pad_id=self._pad_id)
+    def _read(self, prompts: Sequence[Prompt], cache: Cache | None) -> tuple[Tensor, Tensor]:
+        """Hidden states that end at the decision positions, and the mask of what was read."""
+        rows = [prompt.ids for prompt in prompts]
+        if self.model.starts_at is None:
+            padded = pad_left(rows, pad_id=self._pad_id)
+            return self._hidden(padded, padded.position_ids_BL, padded.attention_mask_BL, cache)
+        cache = new_cache(self.model.language_model) if cache is None else cache
+        starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
+        before = pad_left([row[:start] for row, start in zip(rows, starts, strict=True)], pad_id=self._pad_id)
+        with adapter_off(self.model.language_model):
+            _, mask_BL = self._hidden(before, before.position_ids_BL, before.attention_mask_BL, cache)
+        rest = pad_left([row[start:] for row, start in zip(rows, starts, strict=True)], pad_id=self._pad_id)
+        positions_BL = rest.position_ids_BL + torch.tensor(starts)[:, None]
+        return self._hidden(rest, positions_BL, torch.cat([mask_BL.cpu(), rest.attention_mask_BL], dim=1), cache)
+
+    def _hidden(
+        self, padded: LeftPadded, positions_BL: Tensor, mask_BL: Tensor, cache: Cache | None
+    ) -> tuple[Tensor, Tensor]:
         device = self.model.device
-        mask_BL = padded.attention_mask_BL.to(device)
-        hidden_BLD = self.model.hidden(
-            padded.input_ids_BL.to(device), mask_BL, padded.position_ids_BL.to(device), cache
-        )
+        mask_BL = mask_BL.to(device)
+        hidden_BLD = self.model.hidden(padded.input_ids_BL.to(device), mask_BL, positions_BL.to(device), cache)
         return hidden_BLD, mask_BL

@@ -19,7 +19,6 @@ from clsgen.errors import ConfigError, DataError, HardwareError
 from clsgen.inference.engine import Generated, Pick, Prefilled, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
-from clsgen.model.backbone import fold_adapter
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge
 from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
@@ -82,7 +81,7 @@ class Classifier:
         self.bundle = bundle
         self._batch_tokens = batch_tokens
         self._margin = uncertain_margin
-        fold_adapter(bundle.model.language_model)
+        bundle.model.fold_adapter()
         self._engine = make_engine(
             bundle.model, pad_id=bundle.pad_id, end_id=bundle.renderer.template.end_id, kind=engine
         )
@@ -126,7 +125,7 @@ class Classifier:
         prompts = self._prompts(_examples(texts))
         logits_NC = np.empty((len(prompts), len(self.labels)))
         for rows in self._plan(prompts):
-            logits_NC[rows] = self._engine.class_logits([prompts[row].ids for row in rows]).numpy()
+            logits_NC[rows] = self._engine.class_logits([prompts[row] for row in rows]).numpy()
         return logits_NC
 
     def predict_proba(self, texts: Sequence[Text], *, prior: Sequence[float] | None = None) -> NDArray[np.float64]:
@@ -172,7 +171,7 @@ class Classifier:
         predictions: dict[int, Prediction] = {}
         waiting: list[_Waiting] = []
         for rows in self._plan(prompts):
-            chunk = [prompts[row].ids for row in rows]
+            chunk = [prompts[row] for row in rows]
             prefilled = None if explain == "none" else self._engine.prefill(chunk)
             logits_BC = self._engine.class_logits(chunk) if prefilled is None else prefilled.class_logits_BC
             found = self._judge([examples[row] for row in rows], logits_BC.numpy(), prior)
@@ -194,7 +193,7 @@ class Classifier:
         self.check_options(explain="all", mode=mode, prior=prior)
         examples = _examples([text])
         prompt = self._prompts(examples)[0]
-        prefilled = self._engine.prefill([prompt.ids])
+        prefilled = self._engine.prefill([prompt])
         (first,) = self._judge(examples, prefilled.class_logits_BC.numpy(), prior)
         first = replace(first, num_document_tokens_cut=prompt.num_cut_tokens)
         yield StreamEvent("probability", first)

@@ -34,6 +34,9 @@ from clsgen.model.embedded import located
 
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
+ADAPTED = ("lora", "qlora", "activated")
+"""Kinds of tuning that train an adapter."""
+
 _LORA_TARGETS: Mapping[str, tuple[str, ...]] = {
     "gpt2": ("c_attn", "c_proj", "c_fc"),
     "gpt_neox": ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),

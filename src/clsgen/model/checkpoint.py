@@ -29,7 +29,7 @@ from torch import Tensor
 
 from clsgen.artifacts import check_manifest, recover_folder, swap_folder, write_json_atomic, write_manifest
 from clsgen.data.template import Renderer, Template
-from clsgen.errors import ArtifactError
+from clsgen.errors import ArtifactError, ConfigError
 from clsgen.model import backbone
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.card import model_card
@@ -168,7 +168,15 @@ def load_bundle(folder: Path, *, base: str | None = None, device: str | torch.de
 
 
 def merged(bundle: Bundle) -> Bundle:
-    """The same model with its adapter added into the weights, so that the directory is whole."""
+    """The same model with its adapter added into the weights, so that the directory is whole.
+
+    Raises:
+        ConfigError: An activated adapter, which does not act on every token.
+    """
+    if bundle.model.tuning == "activated":
+        raise ConfigError(
+            "merge: an activated adapter can't be added into the weights; it does not act on every token."
+        )
     language_model = backbone.merge_adapter(bundle.model.language_model)
     model = DualModel(language_model, bundle.model.head, tuning="full").eval()
     return replace(bundle, model=model, base=BaseRecord(bundle.base.name, bundle.base.revision))
@@ -207,6 +215,7 @@ def _record(bundle: Bundle) -> dict[str, Any]:
         "format": FORMAT,
         "spec": {**spec, "labels": list(bundle.spec.labels)},
         "tuning": bundle.model.tuning,
+        "starts_at": bundle.model.starts_at,
         "dtype": bundle.dtype,
         "base": asdict(bundle.base),
         "pad_id": bundle.pad_id,
@@ -244,7 +253,7 @@ def _write_weights(bundle: Bundle, temp: Path) -> None:
         _check_finite("model.safetensors", base.state_dict())
         base.save_pretrained(str(temp))
         _strip_paths(temp / "config.json")
-    elif bundle.model.tuning in ("lora", "qlora"):
+    elif bundle.model.tuning in backbone.ADAPTED:
         _check_finite(ADAPTER_FILE, bundle.model.trained_state())
         backbone.save_adapter(bundle.model.language_model, temp, base_name=bundle.base.name)
 
@@ -293,14 +302,14 @@ def _load_model(
         language_model = backbone.load_backbone(
             source, revision=base.revision, dtype=record["dtype"], is_quantized=tuning == "qlora"
         )
-        if tuning in ("lora", "qlora"):
+        if tuning in backbone.ADAPTED:
             state = _read_tensors(folder / ADAPTER_FILE)
             language_model = backbone.load_adapter(backbone.base_of(language_model), folder, state)
     head = ClassHead(backbone.hidden_size(language_model), num_labels)
     state = _read_tensors(folder / HEAD_FILE)
     backbone.check_tensors(HEAD_FILE, state, dict(head.state_dict()))
     head.load_state_dict(state)
-    return DualModel(language_model, head, tuning=tuning)
+    return DualModel(language_model, head, tuning=tuning, starts_at=record.get("starts_at"))
 
 
 def _find_base(folder: Path, base: BaseRecord, given: str | None) -> str:

@@ -11,12 +11,14 @@ S keys, Q new tokens of a row, C room for tokens in a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from clsgen.errors import ModelError
 from clsgen.model.attention import blocked
 from clsgen.model.backbone import base_of, body_of
 
@@ -68,34 +70,45 @@ class Decoder:
         return found
 
     def read(
-        self, rows: Sequence[Sequence[int]], *, keeps: bool, prefix: Kept | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        keeps: bool,
+        after: Sequence[Kept] | None = None,
+        num_wanted: Sequence[int] | None = None,
     ) -> tuple[Tensor, list[Kept]]:
         """Read rows, each by itself.
 
         Args:
-            rows: N rows of ids, none empty.
+            rows: Rows of ids, none empty.
             keeps: Whether keys and values are given back, for `Slots`.
-            prefix: What every row follows on; what is given back then holds the rows' own tokens alone.
+            after: What each row follows on; what is given back still holds the rows' own tokens alone.
+            num_wanted: Of how many of each row's last tokens the hidden states are wanted; None: of the last one.
 
         Returns:
-            Last hidden states of each row's last token (N, D), final norm included, and what was kept, [] for none.
+            Last hidden states of the wanted tokens, row after row (N, D), final norm included, and what was kept,
+            [] for none.
         """
-        ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()
-        spans = list(zip([0, *ends[:-1]], ends, strict=True))
-        shift = 0 if prefix is None else prefix.num_tokens
-        positions = [shift + at for row in rows for at in range(len(row))]
-        wanted_N = torch.tensor(ends, device=self.device) - 1
+        tails = [1] * len(rows) if num_wanted is None else list(num_wanted)
+        spans, wanted_spans = _spans([len(row) for row in rows]), _spans(tails)
+        shifts = [0] * len(rows) if after is None else [each.num_tokens for each in after]
+        positions = [shift + at for row, shift in zip(rows, shifts, strict=True) for at in range(len(row))]
+        wanted = [at for (_, end), tail in zip(spans, tails, strict=True) for at in range(end - tail, end)]
+        wanted_N = torch.tensor(wanted, device=self.device)
         kept: list[tuple[Tensor, Tensor]] = []
-        mask = None if prefix is None else _block_mask(spans, shift, self.device)
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             if keeps:
                 kept.append((key, value))
-            if prefix is None:
-                return _each(query, key, value, spans)
-            keys, values = (torch.cat([old, new]) for old, new in zip(prefix.layers[layer], (key, value), strict=True))
-            seen = mask if len(query) == ends[-1] or mask is None else mask[wanted_N]
-            return _attention(query, keys, values, mask=seen)
+            is_last = layer == len(self._layers) - 1
+            outputs = []
+            for row, ((start, end), (first, last)) in enumerate(zip(spans, wanted_spans, strict=True)):
+                keys, values = key[start:end], value[start:end]
+                if after is not None:
+                    before = after[row].layers[layer]
+                    keys, values = torch.cat([before[0], keys]), torch.cat([before[1], values])
+                outputs.append(_attention(query[first:last] if is_last else query[start:end], keys, values))
+            return torch.cat(outputs)
 
         ids_T = torch.tensor([token for row in rows for token in row], device=self.device)
         hidden_ND = self._run(ids_T, torch.tensor(positions, device=self.device), attend, wanted_N)
@@ -144,12 +157,13 @@ class Decoder:
         attention, normed_TD = layer.self_attn, layer.input_layernorm(hidden_TD)
         key = self._heads(attention.k_proj(normed_TD), self._num_key_heads, getattr(attention, "k_norm", None))
         value = self._heads(attention.v_proj(normed_TD), self._num_key_heads, None)
-        key = _rotated(key, *angles)
+        key = _rotated(key, *angles).to(value.dtype)  # under autocast the angles are float32
         if wanted_N is not None:
             hidden_TD, normed_TD = hidden_TD[wanted_N], normed_TD[wanted_N]
             angles = tuple(part[wanted_N] for part in angles)
         query = self._heads(attention.q_proj(normed_TD), self._num_heads, getattr(attention, "q_norm", None))
-        output = attend(index, _rotated(query, *angles) * attention.scaling, key, value)
+        query = (_rotated(query, *angles) * attention.scaling).to(value.dtype)
+        output = attend(index, query, key, value)
         hidden_TD = hidden_TD + attention.o_proj(output.flatten(1))
         found: Tensor = hidden_TD + layer.mlp(layer.post_attention_layernorm(hidden_TD))
         return found
@@ -258,6 +272,24 @@ class Slots:
                 new[: old.shape[0], :, : old.shape[2]] = old
 
 
+def require_decoder(language_model: nn.Module) -> None:
+    """Refuse a model that `Decoder` can't read.
+
+    Raises:
+        ModelError: Its architecture does more than the plain layers.
+    """
+    base = base_of(language_model)
+    was_training = base.training
+    base.eval()
+    is_read = can_read(language_model)
+    base.train(was_training)
+    if not is_read:
+        raise ModelError(
+            f"model.tuning: activated needs a backbone of the kinds {', '.join(PLAIN)} without a sliding window; got "
+            f"{base.config.model_type}. Choose lora."
+        )
+
+
 @torch.inference_mode()
 def can_read(language_model: nn.Module) -> bool:
     """Whether `Decoder` gives what the stock forward gives, by the architecture and by trying it on a few ids."""
@@ -294,24 +326,29 @@ def _rotated(heads_THE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
     return heads_THE * cos_TE[:, None] + turned * sin_TE[:, None]
 
 
-def _each(query: Tensor, key: Tensor, value: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
-    """Causal attention of each row to itself; one query a row where there are as many queries as rows."""
-    if len(query) == len(spans) != len(key):
-        parts = [_attention(query[n : n + 1], key[s:e], value[s:e]) for n, (s, e) in enumerate(spans)]
-    else:
-        parts = [_attention(query[s:e], key[s:e], value[s:e], is_causal=True) for s, e in spans]
-    return torch.cat(parts)
+def _spans(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Where pieces of these lengths begin and end, one after another."""
+    ends = list(accumulate(lengths))
+    return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
-def _attention(
-    query_THE: Tensor, key_SGE: Tensor, value_SGE: Tensor, *, mask: Tensor | None = None, is_causal: bool = False
-) -> Tensor:
-    """(T, H, E); the queries are scaled already. mask: (T, S), true where seen."""
+def _attention(query_THE: Tensor, key_SGE: Tensor, value_SGE: Tensor) -> Tensor:
+    """(T, H, E): the last T of S tokens, each seeing itself and what comes before; the queries are scaled already."""
     query, key, value = (part.transpose(0, 1)[None] for part in (query_THE, key_SGE, value_SGE))
-    if is_causal and query.dtype == torch.bfloat16 and query.device.type == "cpu":
+    num_queries, num_keys = len(query_THE), len(key_SGE)
+    if num_queries > 1 and query.dtype == torch.bfloat16 and query.device.type == "cpu":
         return blocked(query, key, value)[0].transpose(0, 1)
+    mask = None
+    if 1 < num_queries < num_keys:
+        mask = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query.device).tril(num_keys - num_queries)
     output = scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=is_causal, scale=1.0, enable_gqa=query.shape[1] != key.shape[1]
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=1 < num_queries == num_keys,
+        scale=1.0,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     return output[0].transpose(0, 1)
 
@@ -328,11 +365,3 @@ def _of_slots(query_NQHE: Tensor, key_NGSE: Tensor, value_NGSE: Tensor, hidden_N
     probs = logits.float().softmax(-1).to(query.dtype)
     output = torch.bmm(probs.view(num_rows * num_key_heads, -1, num_keys), value_NGSE.flatten(0, 1))
     return output.view(*query.shape).permute(0, 3, 1, 2, 4).reshape(num_rows * num_new, num_heads, width)
-
-
-def _block_mask(spans: Sequence[tuple[int, int]], num_before: int, device: torch.device) -> Tensor:
-    """(T, S) true where seen: what comes before every row, and of the rows each its own tokens up to itself."""
-    row_T = torch.repeat_interleave(torch.arange(len(spans)), torch.tensor([end - start for start, end in spans]))
-    at_T = torch.arange(len(row_T))
-    own = (row_T[:, None] == row_T) & (at_T <= at_T[:, None])
-    return torch.cat([torch.ones(len(row_T), num_before, dtype=torch.bool), own], dim=1).to(device)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from clsgen.model import backbone
+from clsgen.model.decoder import Decoder, Kept, require_decoder
 from clsgen.model.head import ClassHead
 
 
@@ -27,11 +28,18 @@ class DualModel(nn.Module):
     Attributes:
         language_model: The stock model, or PEFT's wrapper around it.
         head: The class head.
-        tuning: full, lora, qlora or head_only.
+        tuning: full, lora, qlora, activated or head_only.
+        starts_at: activated: the adapter acts from the "document_end" or from the "decision" position on, and the
+            frozen base reads what comes before; None: there is no such part.
     """
 
-    def __init__(self, language_model: nn.Module, head: ClassHead, *, tuning: str) -> None:
+    def __init__(
+        self, language_model: nn.Module, head: ClassHead, *, tuning: str, starts_at: str | None = None
+    ) -> None:
         super().__init__()
+        if tuning == "activated":
+            require_decoder(language_model)
+        self.starts_at = starts_at if tuning == "activated" else None
         self.language_model = language_model
         self.head = head
         self.tuning = tuning
@@ -65,6 +73,31 @@ class DualModel(nn.Module):
         hidden_BLD: Tensor = output.last_hidden_state
         return hidden_BLD
 
+    def start_of(self, prompt: Sequence[int], document_end: int) -> int:
+        """How many of a prompt's ids the frozen base reads, before the adapter acts; 0 where it always acts.
+
+        Args:
+            prompt: Ids, the decision position last.
+            document_end: Ids up to the document's end.
+        """
+        if self.starts_at is None:
+            return 0
+        if document_end < 1:
+            raise ValueError("an activated adapter needs to know where the document ends")
+        return document_end if self.starts_at == "document_end" else len(prompt) - 1
+
+    @torch.no_grad()
+    def read_before(self, prompts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Kept]:
+        """Keys and values of the ids before the adapter acts, by the frozen base and without a graph."""
+        with backbone.adapter_off(self.language_model):
+            rows = [prompt[:start] for prompt, start in zip(prompts, starts, strict=True)]
+            return Decoder(self.language_model).read(rows, keeps=True)[1]
+
+    def fold_adapter(self) -> None:
+        """Add the adapter into the weights for asking, where it acts on every token."""
+        if self.tuning != "activated":
+            backbone.fold_adapter(self.language_model)
+
     def vocabulary_logits(self, hidden_ND: Tensor) -> Tensor:
         """Vocabulary logits (N, V), float32, at the positions given and nowhere else."""
         return backbone.project(self.language_model, hidden_ND)
@@ -75,6 +108,7 @@ class DualModel(nn.Module):
         attention_mask_BL: Tensor,
         position_ids_BL: Tensor,
         decision_B: Tensor,
+        document_end_B: Tensor,
         target_row_N: Tensor,
         target_column_N: Tensor,
         with_base: bool = False,
@@ -86,14 +120,26 @@ class DualModel(nn.Module):
             attention_mask_BL: 1 where real.
             position_ids_BL: 0-based positions.
             decision_B: Column of the last prompt token.
+            document_end_B: Column after the document.
             target_row_N: Row of each supervised position.
             target_column_N: Column of each supervised position.
             with_base: Also compute the frozen base's logits at the supervised positions, without a graph.
         """
-        hidden_BLD = self.hidden(input_ids_BL, attention_mask_BL, position_ids_BL)
-        rows_B = torch.arange(len(decision_B), device=decision_B.device)
-        class_logits_BC = self.head(hidden_BLD[rows_B, decision_B])
-        token_logits_NV = self.vocabulary_logits(hidden_BLD[target_row_N, target_column_N])
+        if self.starts_at is None:
+            hidden_BLD = self.hidden(input_ids_BL, attention_mask_BL, position_ids_BL)
+            rows_B = torch.arange(len(decision_B), device=decision_B.device)
+            decision_BD, target_ND = hidden_BLD[rows_B, decision_B], hidden_BLD[target_row_N, target_column_N]
+        else:
+            lengths_B = attention_mask_BL.sum(dim=1)
+            rows = [ids[:length] for ids, length in zip(input_ids_BL.tolist(), lengths_B.tolist(), strict=True)]
+            hidden_TD = self._after_start(rows, decision_B.tolist(), document_end_B.tolist())
+            # from each row's decision position on, row after row
+            num_B = lengths_B - decision_B
+            first_B = num_B.cumsum(0) - num_B
+            decision_BD = hidden_TD[first_B]
+            target_ND = hidden_TD[first_B[target_row_N] + target_column_N - decision_B[target_row_N]]
+        class_logits_BC = self.head(decision_BD)
+        token_logits_NV = self.vocabulary_logits(target_ND)
         base_logits_NV = None
         if with_base:
             base_logits_NV = self._base_logits(
@@ -105,6 +151,21 @@ class DualModel(nn.Module):
                 ).last_hidden_state[target_row_N, target_column_N]
             )
         return DualOutput(class_logits_BC, token_logits_NV, base_logits_NV)
+
+    def _after_start(
+        self, rows: Sequence[Sequence[int]], decisions: Sequence[int], document_ends: Sequence[int]
+    ) -> Tensor:
+        """Hidden states from the decision positions on (T, D); the adapter acts from the start on, with a graph."""
+        prompts = [row[: decision + 1] for row, decision in zip(rows, decisions, strict=True)]
+        starts = [self.start_of(prompt, end) for prompt, end in zip(prompts, document_ends, strict=True)]
+        before = self.read_before(prompts, starts)
+        hidden_TD, _ = Decoder(self.language_model).read(
+            [row[start:] for row, start in zip(rows, starts, strict=True)],
+            keeps=False,
+            after=before,
+            num_wanted=[len(row) - decision for row, decision in zip(rows, decisions, strict=True)],
+        )
+        return hidden_TD
 
     @torch.no_grad()
     def _base_logits(self, hidden_of: Callable[[nn.Module], Tensor]) -> Tensor:

@@ -94,7 +94,7 @@ def preflight(settings: ModelSettings) -> None:
 
 def _with_heads(settings: ModelSettings, language_model: Any, spec: TaskSpec) -> DualModel:
     head = ClassHead(backbone.hidden_size(language_model), spec.num_labels)
-    if settings.tuning in ("lora", "qlora"):
+    if settings.tuning in backbone.ADAPTED:
         language_model = backbone.add_lora(
             language_model,
             rank=settings.lora.rank,
@@ -102,7 +102,7 @@ def _with_heads(settings: ModelSettings, language_model: Any, spec: TaskSpec) ->
             dropout=settings.lora.dropout,
             targets=settings.lora.targets,
         )
-    return DualModel(language_model, head, tuning=settings.tuning)
+    return DualModel(language_model, head, tuning=settings.tuning, starts_at=settings.lora.starts_at)
 
 
 def _check_context(settings: ModelSettings, context_tokens: int | None) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clsgen.data.explanations import distinct_share, repetition
-from clsgen.data.template import Renderer
+from clsgen.data.template import Prompt, Renderer
 from clsgen.evaluation.metrics import auroc, brier
 from clsgen.inference.engine import Engine
 from clsgen.inference.fast_engine import make_engine
@@ -35,7 +35,7 @@ def monitor(renderer: Renderer, validation: Sequence[Example], *, pad_id: int, n
         that came before in the same reason). An undefined figure is left out.
     """
     watched = sorted(validation, key=lambda example: example.id)[:num_explanations]
-    prompts = [renderer.prompt(example.document, example.question).ids for example in watched]
+    prompts = [renderer.prompt(example.document, example.question) for example in watched]
 
     def on_evaluate(model: DualModel, class_logits_NC: Tensor, labels_N: Tensor) -> Mapping[str, float]:
         figures = _probability_figures(class_logits_NC, labels_N)
@@ -59,7 +59,7 @@ def _probability_figures(class_logits_NC: Tensor, labels_N: Tensor) -> dict[str,
     }
 
 
-def _text_figures(engine: Engine, renderer: Renderer, prompts: Sequence[Sequence[int]]) -> dict[str, float]:
+def _text_figures(engine: Engine, renderer: Renderer, prompts: Sequence[Prompt]) -> dict[str, float]:
     forced = renderer.forced("free")
     room = renderer.template.max_explanation_tokens - len(forced)
     texts, ended = [], []

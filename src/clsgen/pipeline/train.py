@@ -54,8 +54,11 @@ def train_run(
         The run directory.
 
     Raises:
-        ConfigError: The run directory exists (or, resuming, holds another configuration).
+        ConfigError: The run directory exists (or, resuming, holds another configuration), or what is to be merged can't
+            be.
     """
+    if is_merged and config.model.tuning == "activated":
+        raise ConfigError("train: --merge needs an adapter that acts on every token; activated does not. Leave it out.")
     folder = RunFolder(Path(config.output))
     _check_claim(folder, config, is_resumed=is_resumed)
     if is_resumed and (folder.model / "clsgen.json").is_file():
