@@ -95,3 +95,43 @@ def test_guesses_grow_while_they_are_right():
         sizes.append(len(lookup.guess()))
         lookup.learn(sizes[-1], num_right)
     assert sizes == [2, 4, 8, 16, 3, 2]
+
+
+def asked(built, documents, questions):
+    return [built.renderer.prompt(document, question) for document in documents for question in questions]
+
+
+@pytest.mark.parametrize("tuning", ["lora", "activated"])
+def test_a_document_asked_about_often_is_read_once_with_the_same_answers(tmp_path, tuning):
+    built = tiny.dual(tiny.save("llama", tmp_path / "base"), tuning=tuning)
+    documents = [row.document for row in tiny.examples(3)]
+    prompts = [
+        *asked(built, documents, ["Is it warm?", "Is it?", "Is it a day in May?"]),
+        built.renderer.prompt("puddles"),
+    ]
+    engine = engine_of(built)
+    seen = []
+    embedding = backbone.base_of(built.model.language_model).get_input_embeddings()
+    handle = embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0].numel()))
+    logits = engine.class_logits(prompts)
+    handle.remove()
+    shared = sum(prompts[3 * number].document_end for number in range(3))
+    questions = sum(len(prompt.ids) - prompt.document_end for prompt in prompts[:9])
+    assert sum(seen) == shared + questions + len(prompts[9].ids)
+
+    plain = engine_of(built, PlainEngine)
+    assert torch.allclose(logits.softmax(-1), plain.class_logits(prompts).softmax(-1), atol=1e-5)
+    assert write(engine, built, prompts) == write(plain, built, prompts)
+
+
+def test_batches_hold_a_budget_of_tokens_and_a_document_once(built):
+    prompts = asked(built, ["wet streets and puddles " * 4, "sun"], ["Is it warm?", "Is it?"])
+    engine = engine_of(built)
+    (batch,) = engine.plan(prompts, batch_tokens=10_000)
+    assert sorted(batch) == [0, 1, 2, 3]
+    costs = [len(prompt.ids) for prompt in prompts]
+    together = costs[0] + costs[1] - prompts[1].document_end
+    assert engine.plan(prompts, batch_tokens=together) == [[0, 1], [2, 3]]
+    smaller = engine.plan(prompts, batch_tokens=together - 1)
+    assert not any({0, 1} <= set(rows) for rows in smaller)  # the document is read twice
+    assert sorted(row for rows in engine.plan(prompts, batch_tokens=1) for row in rows) == [0, 1, 2, 3]

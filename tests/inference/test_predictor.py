@@ -69,6 +69,16 @@ def test_probabilities_are_the_calibrated_logits_in_the_order_of_the_texts(class
         assert np.allclose(classifier.predict_proba([row.document])[0], probs[index], atol=1e-5)
 
 
+def test_questions_about_a_document_are_answered_as_alone(classifier):
+    questions = ["Is it warm?", "Is it?", "Why?"]
+    found = classifier.predict_questions(ROWS[0].document, questions, explain="all")
+    assert [each.id for each in found] == ["0", "1", "2"]
+    for question, each in zip(questions, found, strict=True):
+        (alone,) = classifier.predict([Example("x", ROWS[0].document, question)], explain="all")
+        assert alone.probs == pytest.approx(each.probs, abs=1e-5)
+        assert alone.explanation == each.explanation
+
+
 def test_a_prior_moves_the_odds_by_its_ratio(classifier):
     before = classifier.predict_proba(ROWS[:3])
     prevalence = np.array(classifier.bundle.calibrator.prevalence)

@@ -68,6 +68,15 @@ class Engine(ABC):
         self._pad_id = pad_id
 
     @abstractmethod
+    def plan(self, prompts: Sequence[Prompt], *, batch_tokens: int) -> list[list[int]]:
+        """Which prompts are read together: lists of their indices, each once, derived from the prompts alone.
+
+        Args:
+            prompts: What is to be read.
+            batch_tokens: Tokens that one reading may take; a longer prompt is read alone.
+        """
+
+    @abstractmethod
     def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
 

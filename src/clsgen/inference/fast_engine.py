@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -73,6 +73,22 @@ class FastEngine(Engine):
         self._has_lookup = has_lookup
         self._max_rows = _MAX_ROWS.get(model.device.type, 32)
 
+    def plan(self, prompts: Sequence[Prompt], *, batch_tokens: int) -> list[list[int]]:
+        """Prompts about one document together, whose tokens count once; the largest groups first."""
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for row, prompt in enumerate(prompts):
+            groups[_document_of(prompt) or (-1, row)].append(row)
+        units = [unit for rows in groups.values() for unit in _units(rows, prompts, batch_tokens)]
+        batches: list[list[int]] = []
+        room = 0
+        for num_tokens, rows in sorted(units, key=lambda unit: (-unit[0], unit[1][0])):
+            if num_tokens > room:
+                batches.append([])
+                room = batch_tokens
+            batches[-1] += rows
+            room -= num_tokens
+        return batches
+
     @torch.inference_mode()
     def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
@@ -88,16 +104,30 @@ class FastEngine(Engine):
         return Packed(self.model.head(hidden_BD).cpu(), tuple(map(len, ids)), tuple(kept), ids)
 
     def _read(self, prompts: Sequence[Prompt], *, keeps: bool) -> tuple[Tensor, list[tuple[Kept, ...]]]:
-        """Hidden states at the decision positions (B, D), and the parts that were kept of each prompt."""
+        """Hidden states at the decision positions (B, D), and the parts that were kept of each prompt.
+
+        A document that several prompts ask about is read once; so is what comes before an activated adapter acts.
+        """
         rows = [prompt.ids for prompt in prompts]
-        if self.model.starts_at is None:
-            hidden_BD, kept = self._decoder.read(rows, keeps=keeps)
-            return hidden_BD, [(each,) for each in kept]
-        starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
-        before = self.model.read_before(rows, starts)
+        before: list[Kept | None] = [None] * len(rows)
+        if self.model.starts_at is not None:
+            starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
+            before = list(self.model.read_before(rows, starts))
+        else:
+            asked = Counter(_document_of(prompt) for prompt in prompts)
+            shared = [
+                row for row, prompt in enumerate(prompts) if prompt.document_end and asked[_document_of(prompt)] > 1
+            ]
+            starts = [0] * len(rows)
+            for row, kept in zip(
+                shared, self._decoder.read_once([_document_of(prompts[row]) for row in shared]), strict=True
+            ):
+                before[row], starts[row] = kept, prompts[row].document_end
         rest = [row[start:] for row, start in zip(rows, starts, strict=True)]
-        hidden_BD, kept = self._decoder.read(rest, keeps=keeps, after=before)
-        return hidden_BD, list(zip(before, kept, strict=True)) if keeps else []
+        hidden_BD, own = self._decoder.read(rest, keeps=keeps, after=before)
+        if not keeps:
+            return hidden_BD, []
+        return hidden_BD, [(part,) if first is None else (first, part) for first, part in zip(before, own, strict=True)]
 
     def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
         """All rows together."""
@@ -180,6 +210,23 @@ class FastEngine(Engine):
     def _guess(self, each: _Writing, room: int) -> None:
         guess = [] if each.lookup is None else each.lookup.guess()[: max(room, 0)]
         each.feed, each.num_guessed = [each.written[-1], *guess], len(guess)
+
+
+def _units(rows: Sequence[int], prompts: Sequence[Prompt], batch_tokens: int) -> list[tuple[int, list[int]]]:
+    """Prompts about one document as (tokens, indices): one unit, or several where a batch can't hold them all."""
+    units: list[tuple[int, list[int]]] = []
+    for row in rows:
+        num_tokens, document_end = len(prompts[row].ids), prompts[row].document_end
+        if units and units[-1][0] + num_tokens - document_end <= batch_tokens:
+            units[-1] = (units[-1][0] + num_tokens - document_end, [*units[-1][1], row])
+        else:
+            units.append((num_tokens, [row]))
+    return units
+
+
+def _document_of(prompt: Prompt) -> tuple[int, ...]:
+    """Ids up to the document's end; () where that is not known."""
+    return tuple(prompt.ids[: prompt.document_end])
 
 
 def make_engine(model: DualModel, *, pad_id: int, end_id: int, kind: str = "auto") -> Engine:

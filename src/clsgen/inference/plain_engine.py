@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from clsgen.data.batch import LeftPadded, pad_left
+from clsgen.data.batch import LeftPadded, pad_left, plan_batches
 from clsgen.data.template import Prompt
 from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
 from clsgen.model.backbone import adapter_off, new_cache
@@ -46,6 +46,10 @@ class Padded(Prefilled):
 
 class PlainEngine(Engine):
     """Reads any architecture."""
+
+    def plan(self, prompts: Sequence[Prompt], *, batch_tokens: int) -> list[list[int]]:
+        """Prompts of like length together, padding counted."""
+        return plan_batches([len(prompt.ids) for prompt in prompts], batch_tokens=batch_tokens)
 
     @torch.inference_mode()
     def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clsgen.data.batch import plan_batches
 from clsgen.data.columns import is_unicode
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError, DataError, HardwareError
@@ -186,6 +185,23 @@ class Classifier:
         self._explain(predictions, waiting, mode)
         return [predictions[row] for row in range(len(examples))]
 
+    def predict_questions(
+        self, document: str, questions: Sequence[str], *, explain: Explain = "none", mode: ExplanationMode = "free"
+    ) -> list[Prediction]:
+        """What `predict` gives for each question about one document, which the fast engine reads once.
+
+        Args:
+            document: The text.
+            questions: What is asked about it.
+            explain: As for `predict`.
+            mode: As for `predict`.
+
+        Returns:
+            One prediction a question, in their order; their ids are "0", "1", and so on.
+        """
+        examples = [Example(str(number), document, question) for number, question in enumerate(questions)]
+        return self.predict(examples, explain=explain, mode=mode)
+
     def stream(
         self, text: Text, *, mode: ExplanationMode = "free", prior: Sequence[float] | None = None
     ) -> Iterator[StreamEvent]:
@@ -230,7 +246,7 @@ class Classifier:
         return [self.bundle.renderer.prompt(example.document, example.question) for example in examples]
 
     def _plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        return plan_batches([len(prompt.ids) for prompt in prompts], batch_tokens=self._batch_tokens)
+        return self._engine.plan(prompts, batch_tokens=self._batch_tokens)
 
     def _check_explain(self, explain: Explain) -> None:
         if explain != "none" and not self.bundle.has_explanations:

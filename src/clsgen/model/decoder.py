@@ -74,7 +74,7 @@ class Decoder:
         rows: Sequence[Sequence[int]],
         *,
         keeps: bool,
-        after: Sequence[Kept] | None = None,
+        after: Sequence[Kept | None] | None = None,
         num_wanted: Sequence[int] | None = None,
     ) -> tuple[Tensor, list[Kept]]:
         """Read rows, each by itself.
@@ -82,7 +82,7 @@ class Decoder:
         Args:
             rows: Rows of ids, none empty.
             keeps: Whether keys and values are given back, for `Slots`.
-            after: What each row follows on; what is given back still holds the rows' own tokens alone.
+            after: What each row follows on, None: nothing; what is given back holds the rows' own tokens alone.
             num_wanted: Of how many of each row's last tokens the hidden states are wanted; None: of the last one.
 
         Returns:
@@ -91,7 +91,8 @@ class Decoder:
         """
         tails = [1] * len(rows) if num_wanted is None else list(num_wanted)
         spans, wanted_spans = _spans([len(row) for row in rows]), _spans(tails)
-        shifts = [0] * len(rows) if after is None else [each.num_tokens for each in after]
+        before = [None] * len(rows) if after is None else after
+        shifts = [0 if each is None else each.num_tokens for each in before]
         positions = [shift + at for row, shift in zip(rows, shifts, strict=True) for at in range(len(row))]
         wanted = [at for (_, end), tail in zip(spans, tails, strict=True) for at in range(end - tail, end)]
         wanted_N = torch.tensor(wanted, device=self.device)
@@ -102,11 +103,11 @@ class Decoder:
                 kept.append((key, value))
             is_last = layer == len(self._layers) - 1
             outputs = []
-            for row, ((start, end), (first, last)) in enumerate(zip(spans, wanted_spans, strict=True)):
+            for each, (start, end), (first, last) in zip(before, spans, wanted_spans, strict=True):
                 keys, values = key[start:end], value[start:end]
-                if after is not None:
-                    before = after[row].layers[layer]
-                    keys, values = torch.cat([before[0], keys]), torch.cat([before[1], values])
+                if each is not None:
+                    earlier = each.layers[layer]
+                    keys, values = torch.cat([earlier[0], keys]), torch.cat([earlier[1], values])
                 outputs.append(_attention(query[first:last] if is_last else query[start:end], keys, values))
             return torch.cat(outputs)
 
@@ -117,6 +118,14 @@ class Decoder:
         return hidden_ND, [
             Kept(tuple((key[start:end], value[start:end]) for key, value in kept)) for start, end in spans
         ]
+
+    def read_once(self, rows: Sequence[Sequence[int]]) -> list[Kept]:
+        """Keys and values of each row; rows that are the same are read once and share them."""
+        if not rows:
+            return []
+        distinct = list(dict.fromkeys(tuple(row) for row in rows))
+        kept = dict(zip(distinct, self.read(distinct, keeps=True)[1], strict=True))
+        return [kept[tuple(row)] for row in rows]
 
     def write(self, slots: Slots, rows: Sequence[Sequence[int]]) -> Tensor:
         """Feed each slot its next ids, one or more; its length grows by as many.

@@ -88,10 +88,10 @@ class DualModel(nn.Module):
 
     @torch.no_grad()
     def read_before(self, prompts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Kept]:
-        """Keys and values of the ids before the adapter acts, by the frozen base and without a graph."""
+        """Keys and values of what comes before the adapter acts, by the frozen base and without a graph."""
         with backbone.adapter_off(self.language_model):
             rows = [prompt[:start] for prompt, start in zip(prompts, starts, strict=True)]
-            return Decoder(self.language_model).read(rows, keeps=True)[1]
+            return Decoder(self.language_model).read_once(rows)
 
     def fold_adapter(self) -> None:
         """Add the adapter into the weights for asking, where it acts on every token."""
