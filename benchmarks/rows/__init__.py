@@ -1,0 +1,1 @@
+"""The sides of the rows: functions that make what is run."""
