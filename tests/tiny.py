@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import AddedToken, processors
 from transformers import (
@@ -23,6 +24,9 @@ from transformers import (
 
 from clsgen.config.model import ModelSettings
 from clsgen.data.tokenizer import train_tokenizer
+from clsgen.model.calibration import fit_calibrator
+from clsgen.model.checkpoint import Bundle
+from clsgen.model.decision import DecisionRule
 from clsgen.pipeline.build import Built, build
 from clsgen.types import Example, TaskSpec
 
@@ -183,3 +187,22 @@ def dual(
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     made.model.eval()
     return made
+
+
+def bundle_of(built: Built, *, threshold: float = 0.5, has_explanations: bool = True) -> Bundle:
+    """The model with a calibrator fitted on drawn logits and a threshold."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(200, 2))
+    labels = (rng.random(200) < 1 / (1 + np.exp(-(logits[:, 1] - logits[:, 0])))).astype(int)
+    return Bundle(
+        model=built.model,
+        renderer=built.renderer,
+        tokenizer=built.tokenizer,
+        spec=SPEC,
+        calibrator=fit_calibrator(logits, labels),
+        rule=DecisionRule(SPEC.labels, 1, threshold, "max_f1"),
+        base=built.base,
+        dtype="float32",
+        pad_id=built.pad_id,
+        has_explanations=has_explanations,
+    )

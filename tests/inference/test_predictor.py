@@ -22,33 +22,13 @@ from clsgen.errors import ArtifactError, ConfigError, DataError, HardwareError
 from clsgen.inference import batch as batch_module
 from clsgen.inference.batch import predict_file
 from clsgen.inference.predictor import Classifier
-from clsgen.model.calibration import fit_calibrator
-from clsgen.model.checkpoint import Bundle, save_bundle
-from clsgen.model.decision import DecisionRule
+from clsgen.model.checkpoint import save_bundle
 from clsgen.types import Example
-
-
-def bundle_of(built, *, threshold: float = 0.5) -> Bundle:
-    rng = np.random.default_rng(1)
-    logits = rng.normal(size=(200, 2))
-    labels = (rng.random(200) < 1 / (1 + np.exp(-(logits[:, 1] - logits[:, 0])))).astype(int)
-    return Bundle(
-        model=built.model,
-        renderer=built.renderer,
-        tokenizer=built.tokenizer,
-        spec=tiny.SPEC,
-        calibrator=fit_calibrator(logits, labels),
-        rule=DecisionRule(tiny.SPEC.labels, 1, threshold, "max_f1"),
-        base=built.base,
-        dtype="float32",
-        pad_id=built.pad_id,
-        has_explanations=True,
-    )
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    return bundle_of(tiny.dual(tiny.save("llama", tmp_path_factory.mktemp("llama"))))
+    return tiny.bundle_of(tiny.dual(tiny.save("llama", tmp_path_factory.mktemp("llama"))))
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +221,7 @@ def test_an_unknown_or_absent_device_is_refused(bundle, tmp_path):
 
 
 def test_a_model_is_found_from_inside_its_directory(tmp_path, monkeypatch):
-    save_bundle(bundle_of(tiny.dual(tiny.save("llama", tmp_path / "base"))), tmp_path / "m")
+    save_bundle(tiny.bundle_of(tiny.dual(tiny.save("llama", tmp_path / "base"))), tmp_path / "m")
     monkeypatch.chdir(tmp_path / "m")
     assert Classifier.from_pretrained(".").labels == tiny.SPEC.labels
 
@@ -340,7 +320,7 @@ def test_restricted_output_is_the_owners_alone(bundle, tmp_path):
 def test_kill_nine_loses_no_row(tmp_path):
     """A real process, killed for real, several times; then run to its end."""
     built = tiny.dual(tiny.save("llama", tmp_path / "base"))
-    save_bundle(bundle_of(built), tmp_path / "model")
+    save_bundle(tiny.bundle_of(built), tmp_path / "model")
     rows = tiny.examples(120)
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"text": r.document, "label": r.label, "id": r.id}) + "\n" for r in rows))

@@ -22,34 +22,15 @@ from clsgen.artifacts import write_manifest
 from clsgen.errors import ArtifactError, ConfigError, TemplateError
 from clsgen.inference.predictor import Classifier
 from clsgen.model import checkpoint as checkpoint_module
-from clsgen.model.calibration import fit_calibrator
 from clsgen.model.checkpoint import Bundle, load_bundle, merged, read_record, save_bundle, save_calibration
 from clsgen.model.decision import DecisionRule
 
 TEXTS = ["On day 3 we saw wet streets.", "Dry streets and a clear sky, all day long.", "puddles"]
 
 
-def bundle_of(built, *, tuning: str) -> Bundle:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(120, 2))
-    calibrator = fit_calibrator(logits, (logits[:, 1] + rng.normal(size=120) > logits[:, 0]).astype(int))
-    return Bundle(
-        model=built.model,
-        renderer=built.renderer,
-        tokenizer=built.tokenizer,
-        spec=tiny.SPEC,
-        calibrator=calibrator,
-        rule=DecisionRule(tiny.SPEC.labels, 1, 0.37, "max_f1"),
-        base=built.base,
-        dtype="float32",
-        pad_id=built.pad_id,
-        has_explanations=tuning != "head_only",
-    )
-
-
 def saved(tmp_path: Path, *, family: str = "llama", tuning: str = "lora") -> tuple[Bundle, Path]:
     built = tiny.dual(tiny.save(family, tmp_path / "base"), tuning=tuning)
-    bundle = bundle_of(built, tuning=tuning)
+    bundle = tiny.bundle_of(built, threshold=0.37, has_explanations=tuning != "head_only")
     save_bundle(bundle, tmp_path / "m")
     return bundle, tmp_path / "m"
 
@@ -126,7 +107,7 @@ def test_a_moved_folder_loads_with_the_network_blocked(tmp_path):
 @pytest.mark.parametrize("starts_at", ["document_end", "decision"])
 def test_an_activated_adapter_is_reloaded_with_its_start_and_never_merged(tmp_path, starts_at):
     built = tiny.dual(tiny.save("llama", tmp_path / "base"), tuning="activated", starts_at=starts_at)
-    bundle = bundle_of(built, tuning="activated")
+    bundle = tiny.bundle_of(built)
     save_bundle(bundle, tmp_path / "m")
     loaded = load_bundle(tmp_path / "m")
     assert (loaded.model.tuning, loaded.model.starts_at) == ("activated", starts_at)

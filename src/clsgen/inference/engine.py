@@ -60,7 +60,12 @@ class Engine(ABC):
         model: The model; it is put into evaluation mode.
         pad_id: A reserved id.
         end_id: Where an explanation ends.
+
+    Attributes:
+        name: fast or plain.
     """
+
+    name: str
 
     def __init__(self, model: DualModel, *, pad_id: int, end_id: int) -> None:
         self.model = model.eval()

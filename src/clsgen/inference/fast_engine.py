@@ -67,6 +67,8 @@ class FastEngine(Engine):
         has_lookup: Whether what is written is guessed from the prompt first: faster where it quotes.
     """
 
+    name = "fast"
+
     def __init__(self, model: DualModel, *, pad_id: int, end_id: int, has_lookup: bool = True) -> None:
         super().__init__(model, pad_id=pad_id, end_id=end_id)
         self._decoder = Decoder(model.language_model)

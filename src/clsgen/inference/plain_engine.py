@@ -47,6 +47,8 @@ class Padded(Prefilled):
 class PlainEngine(Engine):
     """Reads any architecture."""
 
+    name = "plain"
+
     def plan(self, prompts: Sequence[Prompt], *, batch_tokens: int) -> list[list[int]]:
         """Prompts of like length together, padding counted."""
         return plan_batches([len(prompt.ids) for prompt in prompts], batch_tokens=batch_tokens)

@@ -53,6 +53,10 @@ class Classifier:
     """A dual-head model ready to be asked.
 
     The reason is written after the probability and does not cause it.
+
+    Attributes:
+        bundle: The model with all that belongs to it.
+        num_written: Tokens of reasons written so far, ends included.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Classifier:
                 f"got {batch_tokens!r} and {uncertain_margin!r}."
             )
         self.bundle = bundle
+        self.num_written = 0
         self._batch_tokens = batch_tokens
         self._margin = uncertain_margin
         bundle.model.fold_adapter()
@@ -113,6 +118,11 @@ class Classifier:
     def spec(self) -> TaskSpec:
         """The task: labels in the order of the probabilities, instruction, positive label."""
         return self.bundle.spec
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that reads the model: fast or plain."""
+        return self._engine.name
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -289,6 +299,7 @@ class Classifier:
         return largest - second < self._margin
 
     def _with_reason(self, prediction: Prediction, generated: Generated, mode: ExplanationMode) -> Prediction:
+        self.num_written += len(generated.ids) + generated.has_ended
         parsed = self.bundle.renderer.parse(generated.ids, mode)
         agreement = None if parsed.stated_label is None else parsed.stated_label == prediction.decision
         return replace(
