@@ -63,7 +63,10 @@ class TeacherError(ClsgenError, RuntimeError):
 
     Attributes:
         reason: What to count it as: "timeout", "connection", "http_503", "malformed", "budget".
+        tokens_charged: What it may have cost all the same, at most.
     """
+
+    tokens_charged = 0
 
     def __init__(self, message: str, *, reason: str = "failed") -> None:
         super().__init__(message)

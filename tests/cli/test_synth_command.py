@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chat_server import Answer, ChatServer, completion
+from chat_server import Answer, ChatServer, completion, error
 from clsgen.tasks.synthetic import generate_notes
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -68,6 +68,34 @@ def test_where_nothing_is_kept_an_answer_is_shown_unless_texts_are_restricted(
     assert "No explanation was kept" in ran.out
     assert ("I would rather not say." in ran.out) == (not is_restricted)
     assert "clsgen train" not in ran.out
+
+
+def test_failures_are_told_with_their_cause_in_plain_text(command, run_file) -> None:
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number % 3 == 0:
+            return Answer(error("[/red] no room \x1b[31m"), status=400)
+        return Answer(completion('{"reason": "It is so by all that is written there, in short.", "answer": "died"}'))
+
+    with ChatServer(script) as server:
+        ran = command("synth", run_file(server.endpoint, strategy="hinted", num_attempts=1))
+    assert "requests failed" in ran.out
+    assert "HTTP 400: [/red] no room ?[31m" in " ".join(ran.out.split())
+    assert "The same command asks them again." in ran.out
+
+
+def test_a_label_with_markup_or_called_all_is_shown_as_it_is() -> None:
+    from clsgen.cli.console import console
+    from clsgen.cli.synth import reasons_table, rows_table
+    from clsgen.data.teacher.outcomes import Outcome
+    from clsgen.data.teacher.tally import tally
+    from clsgen.types import Example
+
+    rows = [Outcome(Example(str(n), "text", label=label)) for n, label in enumerate(["no [/b]", "all", "all"])]
+    found = tally(rows, ("no [/b]", "all"), None)
+    assert {name: each.num_rows for name, each in found.items()} == {"no [/b]": 1, "all": 2, "all classes": 3}
+    with console.capture() as capture:
+        console.print(rows_table(found), reasons_table(found))
+    assert "no [/b]" in capture.get()
 
 
 def test_columns_with_nothing_to_tell_are_left_out(command, run_file, server) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsgen.data.explanations import (
+    Grounding,
     distinct_share,
     grounding,
     is_readable,
@@ -14,6 +15,7 @@ from clsgen.data.explanations import (
     quotes,
     repetition,
     vocabulary_of,
+    without_true_quotes,
     words,
 )
 
@@ -92,7 +94,16 @@ def test_distinct_share_is_over_all_texts_together():
         ("The note says “no chest pain at rest”.", ["no chest pain at rest"]),
         ('The note says "chest pain" only.', []),
         ('Not closed: "no chest pain at rest', []),
-        ("'no chest pain at rest' is no quote, nor is the patient's own word's sake", []),
+        ("'no chest pain at rest' is one, the patient's own word's sake is none", ["no chest pain at rest"]),
+        (
+            "«no chest pain at rest» and „none seen since last week“",
+            ["no chest pain at rest", "none seen since last week"],
+        ),
+        (
+            "`no chest pain at rest` and ‘none seen since last week’",
+            ["no chest pain at rest", "none seen since last week"],
+        ),
+        ('A wound of 5" to the left and a scar of 6" to the right', []),
         ('"one two three four" and "five six seven eight"', ["one two three four", "five six seven eight"]),
         ("", []),
     ],
@@ -112,3 +123,33 @@ def test_grounding_ignores_case_and_white_space_only():
 def test_vocabulary_is_of_all_documents():
     assert vocabulary_of(["A b", "b C."]) == {"a", "b", "c"}
     assert vocabulary_of([]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("quote", "is_held"),
+    [
+        ("The wound didn't heal at all", True),  # the document's apostrophe is curly
+        ("didn’t heal at all.", True),
+        ("The wound didn't ... sent to hospice care,", True),
+        ("The wound didn't heal […] hospice care today", True),
+        ("The wound didn't ... sent to another clinic", False),
+        ("he said 'leave me alone' and left", True),
+        ("a wound that didn't heal at all", False),
+    ],
+)
+def test_a_true_quote_is_found_whatever_its_typography(quote, is_held):
+    document = "The wound didn’t heal at all, so she was sent to hospice care today. He said “leave me alone” and left."
+    assert grounding(f'It says "{quote}"' if '"' not in quote else quote, document) == Grounding(1, int(is_held))
+
+
+def test_what_is_quoted_truly_can_be_set_aside():
+    document = "The patient said: I was given aspirin at noon."
+    text = 'She said "I was given aspirin" and then "I was given a placebo drug".'
+    assert without_true_quotes(text, document) == 'She said   and then "I was given a placebo drug".'
+    assert without_true_quotes("no quote", document) == "no quote"
+
+
+def test_scripts_without_blanks_are_counted_by_the_letter():
+    assert words("病人很好。") == ["病", "人", "很", "好"]
+    assert words("CT显示 no change") == ["ct", "显", "示", "no", "change"]
+    assert words("환자는 좋다") == ["환자는", "좋다"]  # Korean has blanks

@@ -61,6 +61,14 @@ def test_the_field_of_the_reasoning_and_the_block_are_joined() -> None:
     assert (reply.content, reply.reasoning) == ("Yes.", "a\nb")
 
 
+def test_what_no_file_or_database_can_hold_is_made_whole() -> None:
+    answer = completed("so it is \ud83d", usage=SimpleNamespace(prompt_tokens=10**30, completion_tokens=3))
+    answer.model, answer.choices[0].finish_reason = {"a": 1}, ["stop"]
+    reply = read_reply(answer, REQUEST, "m")
+    assert (reply.content, reply.model, reply.finish_reason) == ("so it is \ufffd", "m", "unknown")
+    assert reply.prompt_tokens == 25  # estimated
+
+
 def test_names_that_are_missing() -> None:
     answer = completed("Yes.")
     answer.model, answer.choices[0].finish_reason = None, None

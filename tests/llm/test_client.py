@@ -402,6 +402,16 @@ def test_what_may_have_cost_something_is_charged(answer: Answer, *, is_charged: 
     assert budget.spent == (worst_tokens(REQUEST) if is_charged else Tokens())
 
 
+def test_attempts_that_failed_are_told_with_what_they_may_have_cost() -> None:
+    worst = worst_tokens(REQUEST).total
+    with ChatServer(always(Answer(error("late"), status=504), Answer(completion("Yes.")))) as server:
+        assert ask_one(server.endpoint).tokens_wasted == worst
+    with ChatServer(always(Answer(error("late"), status=504))) as server:
+        _, (result,) = ask(server.endpoint, REQUEST)
+    assert isinstance(result, TeacherError)
+    assert result.tokens_charged == 3 * worst
+
+
 def test_a_spent_budget_sends_nothing() -> None:
     with (
         ChatServer(always(Answer(completion("Yes.")))) as server,

@@ -6,9 +6,15 @@ from email.utils import formatdate
 import pytest
 
 from clsgen.llm.chat import ChatRequest
-from clsgen.llm.failures import read_refusal, read_retry_after
+from clsgen.llm.failures import Asked, read_refusal, read_retry_after
 
-REQUEST = ChatRequest((("user", "The patient, 81 years old,\nwas sent home with oxygen."),))
+ASKED = Asked(
+    "teacher",
+    ChatRequest((("user", "The patient, 81 years old,\nwas sent home with oxygen."),)),
+    "sk-secret",
+    1.0,
+    is_restricted=False,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,10 +30,11 @@ REQUEST = ChatRequest((("user", "The patient, 81 years old,\nwas sent home with 
         (None, "null"),
         ("x" * 1000, "x" * 300),
         ("key sk-secret is wrong", "key *** is wrong"),
+        ("\x1b[31mno such\x07 model", "?[31mno such? model"),
     ],
 )
 def test_the_servers_message_is_one_line(body: object, line: str) -> None:
-    assert read_refusal(body, REQUEST, "sk-secret") == line
+    assert read_refusal(body, ASKED) == line
 
 
 @pytest.mark.parametrize(
@@ -38,11 +45,17 @@ def test_the_servers_message_is_one_line(body: object, line: str) -> None:
     ],
 )
 def test_a_message_that_repeats_the_request_is_withheld(body: object) -> None:
-    assert read_refusal(body, REQUEST, None) == "a message that repeats the request, and is left out here"
+    assert read_refusal(body, ASKED) == "a message that repeats the request, and is left out here"
+
+
+@pytest.mark.parametrize("body", ["JANE DOE, 81", {"detail": "\\u0416"}, "Doe", "no such model"])
+def test_of_restricted_texts_no_word_of_the_servers_is_passed_on(body: object) -> None:
+    message = read_refusal(body, ASKED._replace(is_restricted=True))
+    assert message == "a message that is left out here, as texts are restricted"
 
 
 def test_a_word_in_common_is_no_repetition() -> None:
-    assert read_refusal("the patient is not a role", REQUEST, None) == "the patient is not a role"
+    assert read_refusal("the patient is not a role", ASKED) == "the patient is not a role"
 
 
 @pytest.mark.parametrize(

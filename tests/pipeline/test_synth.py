@@ -231,7 +231,7 @@ def test_restricted_answers_are_private(tmp_path: Path) -> None:
         secret["data"]["restricted"] = True
         synthesise(RunConfig.model_validate(secret), with_parquet=True)
     folder = tmp_path / "run" / "teacher"
-    texts = [folder / name for name in (STORE, "explanations.jsonl", "explanations.parquet")]
+    texts = [folder / name for name in (STORE, "explanations.jsonl", "explanations.parquet", "report.json")]
     assert {stat.S_IMODE(file.stat().st_mode) for file in texts} == {0o600}
 
 
@@ -276,6 +276,44 @@ def test_what_can_not_be_asked_is_refused_first(tmp_path: Path, monkeypatch: pyt
         first_request(config(tmp_path, None, strategy="human"))
     ask = first_request(config(tmp_path, None))
     assert labelled(config(tmp_path, None))[0].document in ask.request.messages[1][1]
+
+
+def test_bounds_of_an_endpoint_are_refused_for_a_model_on_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"teacher\.budget_tokens bounds what an endpoint is asked"):
+        synthesise(config(tmp_path, None, model="embedded", budget_tokens=300))
+
+
+def test_rows_that_are_the_same_are_asked_about_apart_and_rows_that_move_not_again(tmp_path: Path) -> None:
+    rows = [f"text {number} of a patient who fell in the ward at night" for number in range(40)]
+    table = tmp_path / "rows.csv"
+
+    def run(texts: list[str]) -> tuple[int, int, list[str]]:
+        lines = ["text,label", *(f"{text},{'yes' if text.endswith('not') else 'no'}" for text in texts)]
+        table.write_text("\n".join(lines), encoding="utf-8")
+        answers = json.dumps({"reason": "It is written so in the text of the patient.", "answer": "yes"})
+        with ChatServer(lambda body, number: Answer(completion(answers))) as server:
+            changed = values(tmp_path, server.endpoint) | {"data": {"train": str(table)}}
+            found = synthesise(RunConfig.model_validate(changed))
+            sent = [json.dumps([body["messages"], body["seed"]]) for body in server.bodies]
+        return found.num_sent, found.tallies["all"].num_rows, sent
+
+    halves = [*(f"{text} not" for text in rows[:20]), *rows[20:]]
+    num_sent, num_rows, first = run([*halves, *halves])
+    assert num_sent > num_rows  # blind, then hinted where that failed
+    assert max(Counter(first).values()) == 2  # a row and its copy
+    assert run([*halves, *halves])[0] == 0
+    moved = run(["a new text of a patient who stood not", *halves, *halves])[2]  # every id moved by one
+    assert max(Counter([*first, *moved]).values()) == 2
+
+
+def test_a_run_that_keeps_nothing_leaves_an_earlier_ones_explanations(tmp_path: Path) -> None:
+    teacher = noisy()
+    with ChatServer(lambda body, number: Answer(teacher.answer(body))) as server:
+        synthesise(config(tmp_path, server.endpoint))
+    before = explained(tmp_path)
+    found = synthesise(config(tmp_path, "http://127.0.0.1:9/v1", num_attempts=1, temperature=0.1))
+    assert found.tallies["all"].num_kept == 0
+    assert explained(tmp_path) == before
 
 
 def test_an_endpoint_that_is_not_there_ends_soon_and_says_so(tmp_path: Path) -> None:

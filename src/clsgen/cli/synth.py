@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,10 @@ from clsgen.config.run import RunConfig
 from clsgen.data.teacher.prompts import write_prompts as write_prompt_files
 from clsgen.data.teacher.tally import ClassTally
 from clsgen.errors import RestrictedError
+from clsgen.llm.limits import Tokens
 from clsgen.pipeline.explanations import EXPLANATIONS
 from clsgen.pipeline.rows import load_split
-from clsgen.pipeline.synth import Shown, first_request, prices_of, synthesise
+from clsgen.pipeline.synth import Shown, Synthesised, first_request, prices_of, synthesise
 
 _LINE_SECONDS = 30.0
 """Without a terminal, a line of progress this often."""
@@ -56,20 +58,38 @@ def synth(
     with _progress(settings) as on_progress:
         found = synthesise(settings, allowed_hosts=allow_host or (), with_parquet=parquet, on_progress=on_progress)
     console.print(rows_table(found.tallies))
-    if any(each.dropped_answers for each in found.tallies.values()):
+    if any(each.dropped_answers or each.dropped_rows for each in found.tallies.values()):
         console.print(reasons_table(found.tallies))
+    if found.stopped is None and found.causes:
+        for cause, count in Counter(found.causes).most_common(3):
+            console.print(f"{count} requests failed: {cause}", soft_wrap=True, markup=False)
+        console.print("The same command asks them again.")
+    if found.tokens_wasted:
+        console.print(
+            f"Attempts that failed may have cost {found.tokens_wasted:,} tokens more; the budget counts them."
+        )
     if found.num_estimated:
         console.print(f"Tokens of {found.num_estimated} answers are estimated: the server did not count them.")
     console.print(f"Explanations: {found.folder / EXPLANATIONS}", soft_wrap=True)
     if found.stopped is not None:
-        console.print(f"Stopped early: {found.stopped} The same command goes on from here.", soft_wrap=True)
+        message = f"Stopped early: {found.stopped} The same command goes on from here."
+        console.print(message, soft_wrap=True, markup=False)
         raise typer.Exit(1)
     if not any(each.num_kept for each in found.tallies.values()):
-        console.print("No explanation was kept: change the prompts (--write-prompts), the filters or the teacher.")
+        console.print(f"No explanation was kept: {_advice(settings, found)}", soft_wrap=True)
         if found.sample is not None:
             console.print(Panel(Text(found.sample), title="an answer of the teacher", expand=False))
         raise typer.Exit(1)
     console.print(f"Next:  clsgen train {config} data.explanations=teacher", soft_wrap=True)
+
+
+def _advice(settings: RunConfig, found: Synthesised) -> str:
+    """What to do where nothing was kept."""
+    if settings.teacher.strategy == "human":
+        return "no row brings an explanation. Name its column (data.columns.explanation), or choose another strategy."
+    if found.causes:
+        return "requests failed, as said above. Mend the cause and run the same command again."
+    return "change the prompts (--write-prompts), the filters or the teacher."
 
 
 def _show_request(settings: RunConfig, *, show_text: bool) -> None:
@@ -84,10 +104,12 @@ def _show_request(settings: RunConfig, *, show_text: bool) -> None:
 def _progress(settings: RunConfig) -> Iterator[Any]:
     """A bar with tokens, cost and time left on a terminal; a line now and then elsewhere."""
     prices = prices_of(settings.teacher)
-    last = time.monotonic()
+    started = last = time.monotonic()
+    earlier: dict[int, Tokens] = {}
 
     def described(shown: Shown) -> str:
-        tokens = shown.progress.tokens
+        earlier[shown.round_number] = shown.progress.tokens
+        tokens = sum(earlier.values(), Tokens())  # of every round so far
         cost = "" if prices is None else f", cost {prices.cost(tokens):.4f}"
         failed = f", {shown.progress.num_failed} failed" if shown.progress.num_failed else ""
         return f"round {shown.round_number} of {shown.num_rounds}: {tokens.total:,} tokens{cost}{failed}"
@@ -96,7 +118,10 @@ def _progress(settings: RunConfig) -> Iterator[Any]:
         nonlocal last
         if time.monotonic() - last >= _LINE_SECONDS:
             last = time.monotonic()
-            console.print(f"{described(shown)}, {shown.progress.num_done} of {shown.num_requests} requests")
+            done = shown.progress.num_done
+            left = (last - started) / max(done, 1) * (shown.num_requests - done) if shown.round_number == 1 else None
+            about = "" if left is None else f", about {left / 60:.0f} min left in this round"
+            console.print(f"{described(shown)}, {done} of {shown.num_requests} requests{about}")
 
     if not console.is_terminal:
         yield print_line
@@ -133,7 +158,7 @@ def rows_table(tallies: Mapping[str, ClassTally]) -> Table:
     for name in cells:
         table.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for name, found in tallies.items():
-        table.add_row(name, *(of(found) for of in cells.values()))
+        table.add_row(Text(name), *(of(found) for of in cells.values()))
     return table
 
 
@@ -142,7 +167,7 @@ def reasons_table(tallies: Mapping[str, ClassTally]) -> Table:
     table = Table(title="dropped: answers (rows left without an explanation)")
     table.add_column("reason")
     for name in tallies:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     reasons = dict.fromkeys(
         reason for found in tallies.values() for reason in (*found.dropped_answers, *found.dropped_rows)
     )

@@ -20,8 +20,16 @@ MIN_KNOWN_SHARE = 0.95
 MIN_QUOTE_WORDS = 4
 """A quote shorter than this is a term in quotation marks, and found by chance."""
 
-_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
-_QUOTE = re.compile(r'"([^"]+)"|“([^“”]+)”')
+_NO_BLANKS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Letters of scripts that put no blank between words (Han, kana, Thai, Lao, Burmese, Khmer): each counts as a word."""
+_LETTER = rf"[^\W_{_NO_BLANKS}]"
+_WORD = re.compile(rf"[{_NO_BLANKS}]|{_LETTER}+(?:['-]{_LETTER}+)*")
+_QUOTE = re.compile(
+    r"""(?<!\w)"([^"]+)"|“([^“”]+)”|„([^„“”]+)[“”]|«([^«»]+)»|`([^`]+)`|(?<!\w)‘(.+?)’(?!\w)|(?<!\w)'([^'].*?)'(?!\w)""",
+    re.DOTALL,
+)
+_ELLIPSIS = re.compile(r"\[?(?:\.\.\.|…)\]?")
+_TYPOGRAPHY = str.maketrans({**dict.fromkeys('’‘“”„«»`"', "'"), "–": "-", "—": "-", "\u00a0": " "})
 
 
 class Grounding(NamedTuple):
@@ -124,15 +132,36 @@ def distinct_share(texts: Iterable[str], size: int) -> float:
 
 
 def quotes(text: str) -> list[str]:
-    """Gives the passages between double quotation marks, straight or curly, that have four words or more.
+    """Gives the passages between quotation marks of any kind that have four words or more.
 
-    A quote that is not closed is none.
+    A quote that is not closed is none; neither are inches, or an apostrophe within a word.
 
     >>> quotes('It says "no benefit was seen" and calls this “striking”.')
     ['no benefit was seen']
+    >>> quotes("The patient's notes say 'no benefit was seen' for the patient's pain.")
+    ['no benefit was seen']
     """
-    passages = (straight or curly for straight, curly in _QUOTE.findall(text))
-    return [passage for passage in passages if len(words(passage)) >= MIN_QUOTE_WORDS]
+    return [passage for _, passage in _quoted(text)]
+
+
+def _quoted(text: str) -> list[tuple[tuple[int, int], str]]:
+    """Each quote with where it stands, its marks included."""
+    found = ((match.span(), next(group for group in match.groups() if group)) for match in _QUOTE.finditer(text))
+    return [(span, passage) for span, passage in found if len(words(passage)) >= MIN_QUOTE_WORDS]
+
+
+def without_true_quotes(text: str, document: str) -> str:
+    """The text without the quotes that the document holds: what its writer says in words of their own.
+
+    >>> without_true_quotes('She says "I was given aspirin", so yes.', "I was given aspirin.")
+    'She says  , so yes.'
+    """
+    plain, kept, at = _normalised(document), [], 0
+    for (start, end), passage in _quoted(text):
+        if _is_held(passage, plain):
+            kept.append(text[at:start])
+            at = end
+    return " ".join([*kept, text[at:]])
 
 
 def quote_spans(quote: str, document: str) -> list[tuple[int, int]]:
@@ -146,17 +175,23 @@ def quote_spans(quote: str, document: str) -> list[tuple[int, int]]:
 
 
 def grounding(text: str, document: str) -> Grounding:
-    r"""Counts the quotes of an explanation and those found in the document, letter case and white space aside.
+    r"""Counts the quotes of an explanation and those found in the document.
 
-    Everything else must match, punctuation too.
+    Letter case, white space, the shape of quotation marks and dashes, and punctuation at a quote's ends are left
+    aside. Of a quote with an ellipsis every part must be found.
 
     >>> grounding('"No  benefit was seen" but "it was very safe"', "In all, no benefit was\nseen.")
     Grounding(num_quotes=2, num_found=1)
     """
     found = quotes(text)
     plain = _normalised(document)
-    return Grounding(len(found), sum(_normalised(quote) in plain for quote in found))
+    return Grounding(len(found), sum(_is_held(quote, plain) for quote in found))
+
+
+def _is_held(quote: str, plain_document: str) -> bool:
+    parts = [_normalised(part).strip(".,;:!? ") for part in _ELLIPSIS.split(quote)]
+    return any(parts) and all(part in plain_document for part in parts)
 
 
 def _normalised(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(text.translate(_TYPOGRAPHY).casefold().split())

@@ -33,7 +33,7 @@ _TEXT = {
     "readability": "Share of explanations that ended by themselves, have 8 words or more, hold no 4-gram more than 3 "
     "times, and have at least 95% known words (of the training rows, of the row's own document, or numbers).",
     "ended_share": "Share of explanations that ended by themselves, not at the length limit.",
-    "grounding": "Share of quotes (4 words or more between double quotation marks) found in the document, letter case "
+    "grounding": "Share of quotes (4 words or more between quotation marks) found in the document, letter case "
     "and white space aside; quotes of all explanations together.",
     "quote_share": "Share of explanations that quote 4 words or more at all.",
     "repetition": "Share of 4-grams that repeat an earlier one of the same explanation; all explanations together.",

@@ -15,6 +15,9 @@ BYTES_PER_TOKEN = 4
 _WORST_OVERHEAD_TOKENS = 256
 """What a chat template may add by itself: role markers, a system prompt of its own."""
 
+_MOST_TOKENS = 2**40
+"""A usage beyond it is no count."""
+
 
 def expected_tokens(request: ChatRequest) -> int:
     """Tokens a request is likely to read and may write: 4 bytes a token, and `max_tokens`."""
@@ -51,19 +54,20 @@ def read_reply(completion: Any, request: ChatRequest, model: str) -> ChatReply:
     content = getattr(message, "content", None)
     if message is None or not isinstance(content, str | None):
         raise ValueError("a choice without a message in words")
+    content = whole(content or "")
     fields = [getattr(message, name, None) for name in ("reasoning_content", "reasoning")]
-    separate = next((field for field in fields if isinstance(field, str) and field.strip()), None)
-    thought, answer = split_thinking(content or "")
+    separate = next((whole(field) for field in fields if isinstance(field, str) and field.strip()), None)
+    thought, answer = split_thinking(content)
     thoughts = [part.strip() for part in (separate, thought) if part is not None and part.strip()]
     num_read = _count(completion, "prompt_tokens")
     num_written = _count(completion, "completion_tokens")
     return ChatReply(
         content=answer,
         reasoning="\n".join(thoughts) or None,
-        finish_reason=getattr(choices[0], "finish_reason", None) or "unknown",
+        finish_reason=_word(choices[0], "finish_reason", "unknown"),
         prompt_tokens=_estimate(text_of(request)) if num_read is None else num_read,
-        completion_tokens=_estimate((separate or "") + (content or "")) if num_written is None else num_written,
-        model=getattr(completion, "model", None) or model,
+        completion_tokens=_estimate((separate or "") + content) if num_written is None else num_written,
+        model=_word(completion, "model", model),
     )
 
 
@@ -94,7 +98,21 @@ def text_of(request: ChatRequest) -> str:
 def _count(completion: Any, name: str) -> int | None:
     """A count of the usage; None where it is missing or 0, which no answer takes."""
     value = getattr(getattr(completion, "usage", None), name, None)
-    return value if isinstance(value, int) and value > 0 else None
+    return value if isinstance(value, int) and 0 < value <= _MOST_TOKENS else None
+
+
+def whole(text: str) -> str:
+    r"""A text that can be written to a file: half a surrogate pair, as a cut answer may end with, becomes a mark.
+
+    >>> whole("so it is \ud83d")
+    'so it is \ufffd'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _word(holder: Any, name: str, default: str) -> str:
+    value = getattr(holder, name, None)
+    return whole(value) if isinstance(value, str) and value else default
 
 
 def _estimate(text: str) -> int:

@@ -42,6 +42,7 @@ class ChatReply:
         prompt_tokens: Tokens read.
         completion_tokens: Tokens written, thinking included.
         model: The model as the server names it.
+        tokens_wasted: What earlier attempts that failed may have cost, at most.
     """
 
     content: str
@@ -50,6 +51,7 @@ class ChatReply:
     prompt_tokens: int
     completion_tokens: int
     model: str
+    tokens_wasted: int = 0
 
 
 class Chat(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -136,9 +137,16 @@ class OpenAIChat:
         return reply
 
     async def _ask(self, request: ChatRequest, *, has_schema: bool) -> ChatReply:
+        wasted: list[Tokens] = []
         async with self._slots:
-            reply: ChatReply = await self._retry(self._wait_before_retry, self._attempt, request, has_schema=has_schema)
-        return reply
+            try:
+                reply: ChatReply = await self._retry(
+                    self._wait_before_retry, self._attempt, request, wasted, has_schema=has_schema
+                )
+            except TeacherError as error:
+                error.tokens_charged = sum(tokens.total for tokens in wasted)
+                raise
+        return replace(reply, tokens_wasted=sum(tokens.total for tokens in wasted))
 
     def _wait_before_retry(self, error: Exception) -> bool | float:
         settings = self._settings
@@ -150,8 +158,8 @@ class OpenAIChat:
             return False
         return max(error.wait_seconds, settings.wait_initial_seconds)
 
-    async def _attempt(self, request: ChatRequest, *, has_schema: bool) -> ChatReply:
-        """One attempt. What it may have cost, where no answer tells, is charged as the worst."""
+    async def _attempt(self, request: ChatRequest, wasted: list[Tokens], *, has_schema: bool) -> ChatReply:
+        """One attempt. What it may have cost, where no answer tells, is charged as the worst, and added to `wasted`."""
         worst = worst_tokens(request)
         async with self._limits.budget.reserve(worst) as charge:
             use = await self._limits.rate.wait(expected_tokens(request))
@@ -162,6 +170,8 @@ class OpenAIChat:
             except AttemptError as error:
                 if error.is_free:
                     charge.tokens = Tokens()
+                else:
+                    wasted.append(worst)
                 raise
             charge.tokens = Tokens(reply.prompt_tokens, reply.completion_tokens)
             use.num_tokens = charge.tokens.total
@@ -184,7 +194,13 @@ class OpenAIChat:
 
     async def _send(self, request: ChatRequest, *, has_schema: bool) -> ChatReply:
         # `from None`: the errors below hold the request and the server's answer, neither of which may be shown.
-        asked = Asked(f"teacher {self.model!r} at {self._host}", request, self._api_key, self._settings.timeout_seconds)
+        asked = Asked(
+            f"teacher {self.model!r} at {self._host}",
+            request,
+            self._api_key,
+            self._settings.timeout_seconds,
+            self._settings.is_restricted,
+        )
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):  # the SDK's own is between two bytes
                 completion = await self._sdk.chat.completions.create(
@@ -192,7 +208,7 @@ class OpenAIChat:
                     messages=[{"role": role, "content": content} for role, content in request.messages],
                     extra_body=self._fields(request, has_schema=has_schema),
                 )
-        except (TimeoutError, ValueError, self._openai.OpenAIError) as error:
+        except (TimeoutError, ValueError, RecursionError, self._openai.OpenAIError) as error:
             raise read_failure(error, asked) from None
         try:
             reply = read_reply(completion, request, self.model)

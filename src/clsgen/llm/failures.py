@@ -44,6 +44,7 @@ class Asked(NamedTuple):
     request: ChatRequest
     api_key: str | None
     timeout_seconds: float
+    is_restricted: bool
 
 
 def read_failure(error: Exception, asked: Asked) -> AttemptError:
@@ -76,23 +77,26 @@ def malformed(asked: Asked, got: str) -> AttemptError:
     return _failure(asked, "malformed", got, hint)
 
 
-def read_refusal(body: Any, request: ChatRequest, api_key: str | None) -> str:
+def read_refusal(body: Any, asked: Asked) -> str:
     """The server's own message in an error, in one line; without the key, and withheld where it repeats the request.
+
+    A server may repeat a text in any spelling, so of a request with restricted texts no word of its is passed on.
 
     Args:
         body: The body of the answer, parsed where it was JSON.
-        request: What was asked.
-        api_key: The key that was sent.
+        asked: What was asked.
     """
+    if asked.is_restricted:
+        return "a message that is left out here, as texts are restricted"
     message = body
     for name in ("error", "message", "detail"):
         if isinstance(message, dict) and message.get(name):
             message = message[name]
     line = " ".join((message if isinstance(message, str) else json.dumps(message, default=str)).split())
-    if api_key:
-        line = line.replace(api_key, "***")
-    line = line[:_MAX_MESSAGE_CHARS]
-    text = " ".join(text_of(request).split())
+    if asked.api_key:
+        line = line.replace(asked.api_key, "***")
+    line = "".join(letter if letter.isprintable() else "?" for letter in line[:_MAX_MESSAGE_CHARS])
+    text = " ".join(text_of(asked.request).split())
     pieces = (line[start : start + _ECHO_CHARS] for start in range(len(line) - _ECHO_CHARS + 1))
     if any(piece in text for piece in pieces):
         return "a message that repeats the request, and is left out here"
@@ -126,7 +130,7 @@ def _seconds_of_date(value: str) -> float | None:
 
 def _of_status(error: Any, asked: Asked) -> AttemptError:
     status = int(error.status_code)
-    refusal = read_refusal(error.body, asked.request, asked.api_key)
+    refusal = read_refusal(error.body, asked)
     failure = _failure(asked, f"http_{status}", f"HTTP {status}: {refusal}", _hint(status))
     failure.is_transient = _is_transient(status)
     failure.is_free = status not in _COST_UNKNOWN_STATUSES

@@ -10,7 +10,7 @@ from clsgen.errors import ConfigError, RestrictedError
 
 # Nothing that two readers of an address could read differently: no user, query, backslash, blank or non-ASCII host.
 _ENDPOINT = re.compile(
-    r"https?://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?(?:/[^\s?#@\\]*)?", re.IGNORECASE | re.ASCII
+    r"https?://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>\d{1,5}))?(?:/[^\s?#@\\]*)?", re.IGNORECASE | re.ASCII
 )
 
 
@@ -24,13 +24,21 @@ def host_of(endpoint: str) -> str:
     '::1'
     """
     match = _ENDPOINT.fullmatch(endpoint)
-    if match is None:
+    if match is None or int(match["port"] or 0) > 65535 or not _is_host(match["host"]):
         # The value is not repeated: a user, or a query, may hold a key.
         raise ConfigError(
             "endpoint: the address must be http(s)://host[:port][/path], without user, query or fragment. "
             "Write it as in http://localhost:8000/v1, and give a key as the API key."
         )
     return match["host"].strip("[]").lower()
+
+
+def _is_host(host: str) -> bool:
+    """Whether what stands in brackets is an address of IPv6."""
+    try:
+        return not host.startswith("[") or ip_address(host.strip("[]")).version == 6
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -49,7 +50,8 @@ class Synthesised(NamedTuple):
 
     folder: where the files are. tallies: by class. num_sent: requests sent by this run, each further attempt included.
     num_estimated: answers whose tokens the server didn't count. stopped: why it ended early; None where it did not.
-    sample: one answer as it came, fit or not; None where there is none, and of a restricted task.
+    sample: one answer as it came, fit or not; None where there is none, and of a restricted task. causes: why requests
+    of this run failed -> how many. tokens_wasted: what failed attempts of all runs may have cost, at most.
     """
 
     folder: Path
@@ -58,6 +60,8 @@ class Synthesised(NamedTuple):
     num_estimated: int
     stopped: str | None
     sample: str | None
+    causes: Mapping[str, int]
+    tokens_wasted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +100,16 @@ def synthesise(
     chat = _chat(job, allowed_hosts) if ROUNDS[config.teacher.strategy] else None
     make_folder(folder)
     stopped: str | None = None
+    causes = Counter[str]()
     with open_store(folder / STORE, is_private=job.spec.is_restricted) as store:
         judge = Judge(job.asking, store, _filters(config.teacher), config.teacher.selection)
         outcomes = by_hand(job.examples) if chat is None else [Outcome(each) for each in job.examples]
         if chat is not None:
             job.limits.budget.charge(store.spent())
-            outcomes, stopped = asyncio.run(_run(job, chat, judge, outcomes, on_progress))
+            watch = _watching(causes, on_progress)
+            outcomes, stopped = asyncio.run(_run(job, chat, judge, outcomes, watch))
         sample = None if job.spec.is_restricted else store.sample()
+        tokens_wasted = store.wasted()
     outcomes = _with_fallback(job, outcomes)
     found = Synthesised(
         folder=folder,
@@ -111,9 +118,25 @@ def synthesise(
         num_estimated=getattr(chat, "num_estimated", 0),
         stopped=stopped,
         sample=sample,
+        causes=causes,
+        tokens_wasted=tokens_wasted,
     )
     _write(job, outcomes, found, with_parquet=with_parquet)
     return found
+
+
+def _watching(causes: Counter[str], on_progress: Callable[[Shown], None]) -> Callable[[Shown], None]:
+    """Passes progress on, and keeps the causes of failures of every round."""
+    of_round: dict[int, Counter[str]] = {}
+
+    def watch(shown: Shown) -> None:
+        of_round[shown.round_number] = shown.progress.causes
+        causes.clear()
+        for each in of_round.values():
+            causes.update(each)
+        on_progress(shown)
+
+    return watch
 
 
 def first_request(config: RunConfig) -> Ask:
@@ -176,8 +199,20 @@ def _job(config: RunConfig) -> _Job:
         max_tokens=settings.max_tokens,
         seed=settings.seed,
         extra=settings.extra_body,
+        copies=_copies(examples),
     )
     return _Job(config, spec, split, examples, asking, _limits(settings))
+
+
+def _copies(examples: Sequence[Example]) -> dict[str, int]:
+    """Id -> rows before it with the same texts and label."""
+    seen = Counter[tuple[str, str, str | None]]()
+    found = {}
+    for example in examples:
+        content = (example.document, example.question, example.label)
+        found[example.id] = seen[content]
+        seen[content] += 1
+    return found
 
 
 def prices_of(settings: TeacherSettings) -> Prices | None:
@@ -201,6 +236,13 @@ def _filters(settings: TeacherSettings) -> Filters:
 def _chat(job: _Job, allowed_hosts: Sequence[str]) -> Chat:
     settings = job.config.teacher
     if settings.endpoint is None:
+        bounds = ("budget_tokens", "budget_money", "requests_per_minute", "tokens_per_minute")
+        given = [name for name in bounds if getattr(settings, name) is not None]
+        if given:
+            raise ConfigError(
+                f"teacher.{given[0]} bounds what an endpoint is asked; a model on this machine has no such bound. "
+                "Remove it, or set teacher.endpoint."
+            )
         # The engine brings torch, which a teacher at an endpoint has no use for.
         from clsgen.inference.local_teacher import LocalChat  # noqa: PLC0415
 
@@ -259,8 +301,9 @@ def _write(job: _Job, outcomes: Sequence[Outcome], found: Synthesised, *, with_p
         if not each.is_open
     ]
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_text_atomic(found.folder / EXPLANATIONS, lines, is_private=is_private)
-    if with_parquet:
+    if records or not (found.folder / EXPLANATIONS).exists():  # a run that kept nothing leaves an earlier one's
+        write_text_atomic(found.folder / EXPLANATIONS, lines, is_private=is_private)
+    if with_parquet and records:
         target = (found.folder / EXPLANATIONS).with_suffix(".parquet")
         _write_parquet(target, records)
         if is_private:
@@ -272,4 +315,4 @@ def _write(job: _Job, outcomes: Sequence[Outcome], found: Synthesised, *, with_p
         "stopped": found.stopped,
         "classes": {name: each.to_json() for name, each in found.tallies.items()},
     }
-    write_json_atomic(found.folder / "report.json", report)
+    write_json_atomic(found.folder / "report.json", report, is_private=is_private)

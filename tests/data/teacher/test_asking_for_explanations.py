@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,14 @@ def test_whatever_an_answer_depends_on_is_part_of_the_key(other: Asking) -> None
     keys = {ask.key for ask in ASKING.asks(ROW, Round("blind"))}
     assert not keys & {ask.key for ask in other.asks(ROW, Round("blind"))}
     assert keys == {ask.key for ask in ASKING.asks(ROW, Round("blind"))}
-    assert not keys & {ask.key for ask in ASKING.asks(replace(ROW, id="r2"), Round("blind"))}
+    assert not keys & {ask.key for ask in ASKING.asks(replace(ROW, document="Another."), Round("blind"))}
+
+
+def test_a_row_is_known_by_its_texts_not_by_its_number_and_copies_are_told_apart() -> None:
+    keys = [ask.key for ask in ASKING.asks(ROW, Round("blind"))]
+    moved = replace(ROW, id="r2")
+    assert keys == [ask.key for ask in ASKING.asks(moved, Round("blind"))]
+    assert not set(keys) & {ask.key for ask in replace(ASKING, copies={"r2": 1}).asks(moved, Round("blind"))}
 
 
 def test_prompts_are_files_that_can_be_edited_and_their_hash_follows(tmp_path: Path) -> None:
@@ -132,5 +140,48 @@ def test_answers_are_read_and_never_guessed(content: str, answer: Answer) -> Non
 
 
 def test_labels_that_differ_in_letter_case_alone_are_not_guessed() -> None:
-    assert read_answer('{"reason": "a", "answer": "A"}', ("a", "A")).label is None
+    assert read_answer('{"reason": "a", "answer": "*A*"}', ("a", "A")).label is None
+    assert read_answer('{"reason": "a", "answer": "A"}', ("a", "A")).label == "A"
     assert read_answer('{"reason": "a", "answer": true}', ("TRUE", "FALSE")).label == "TRUE"
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"), [("no.", "no."), ("no", "no."), ("**", None), ('said "no"', 'said "no"'), (" yes. ", "yes.")]
+)
+def test_labels_with_marks_of_their_own_are_recognised(answer: str, label: str | None) -> None:
+    content = json.dumps({"reason": "a", "answer": answer})
+    assert read_answer(content, ("no.", "yes.", 'said "no"')).label == label
+
+
+@pytest.mark.parametrize("answer", ["null", '["no"]', '{"a": 1}', "NaN"])
+def test_an_answer_that_is_no_word_is_no_label_even_where_a_label_is_called_none(answer: str) -> None:
+    labels = ("NONE", "nan", "['no']")
+    assert read_answer(f'{{"reason": "a", "answer": {answer}}}', labels).label in (None, "nan")
+    assert read_answer('{"reason": "a"}', labels).label is None
+
+
+def test_numbers_are_labels_as_they_are_written() -> None:
+    assert read_answer('{"reason": "a", "answer": 1}', ("0", "1")).label == "1"
+
+
+def test_the_last_object_counts_and_line_breaks_in_strings_are_read() -> None:
+    two = '{"reason": "a", "answer": "no"} no, rather {"reason": "b", "answer": "yes"}'
+    assert read_answer(two, ("no", "yes")) == ("b", "yes")
+    assert read_answer('{"reason": "a\nb", "answer": "no"}', ("no", "yes")) == ("a b", "no")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"a":' * 8_000, "{" * 300_000, "reason: a " * 60_000, '{"reason": "\\ud83d", "answer": "no"}' * 1_000],
+    ids=["deep", "braces", "reasons", "long"],
+)
+def test_a_hostile_answer_takes_no_time_and_no_memory(content: str) -> None:
+    started = time.perf_counter()
+    read_answer(content, ("no", "yes"))
+    assert time.perf_counter() - started < 2
+
+
+def test_half_a_surrogate_pair_becomes_a_mark() -> None:
+    found = read_answer('{"reason": "so it is \\ud83d", "answer": "no"}', ("no", "yes"))
+    assert found.reason == "so it is \ufffd"
+    found.reason.encode()

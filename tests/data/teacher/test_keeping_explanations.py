@@ -57,11 +57,63 @@ def test_outcome_words_of_the_document_and_own_leak_phrases() -> None:
 
 
 @pytest.mark.parametrize(
+    "start",
+    [
+        "As the labels say,",
+        "Based on the label provided,",
+        "Based on the answer provided,",
+        "Given the label of died,",
+        "Consistent with the provided label,",
+        "This case was annotated as died:",
+        "The ground-truth label is died:",
+        "The gold standard says died:",
+        "Knowing the answer is died,",
+        "The prompt states that the answer is died:",
+        "You told me that she died:",
+        "As you indicated,",
+        "Per the instructions,",
+        "The hint suggests death:",
+        "As “the label” says,",
+        "As the *label* says,",
+        "As the la\u00adbel says,",
+        "All of it fits the labelled outcome:",
+    ],
+)
+def test_whoever_was_told_the_label_and_says_so_is_found_out(start: str) -> None:
+    reason = f"{start} she was ill with a lactate of 8.2 and needed two vasopressors."
+    assert Filters().check_text(reason, DOCUMENT) == "leakage"
+
+
+def test_what_a_true_quote_says_is_no_leak() -> None:
+    document = f"{DOCUMENT} The label says: as you indicated, I was told that it is so."
+    quote = "as you indicated, I was told that it is so"
+    assert Filters().check_text(f'She needed two vasopressors, and says "{quote}" of it.', document) is None
+    assert Filters().check_text(f"She needed two vasopressors, and {quote} in her case.", document) == "leakage"
+
+
+@pytest.mark.parametrize("told", ["autopsies", "AUTOPSY-proven", "post-autopsy", "autopsy"])
+def test_outcome_words_are_found_in_the_plural_and_within_others(told: str) -> None:
+    reason = f"The {told} state was very poor, and she needed two vasopressors then."
+    assert Filters(outcome_words=("autopsy",)).check_text(reason, DOCUMENT) == "outcome_words"
+
+
+def test_scripts_without_blanks_are_neither_short_nor_endless() -> None:
+    document = "患者因发热入院，射血分数很低，没有看到任何益处，因此他去了临终关怀。"
+    assert Filters().check_text("病人的射血分数很低，没有看到任何益处，预后很差。", document) is None
+    long = "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥天地玄黄宇宙洪荒日月盈昃辰宿列张"
+    assert Filters(max_words=30).check_text(long, document) == "too_long"
+
+
+@pytest.mark.parametrize(
     "fair",
     [
         "The labels of the bottles were read, and the given dose was 5 mg as stated in the text.",
         "The answer to treatment was good and the lactate fell from 8.2 within two days.",
         "There was a hint of infection, and she needed two vasopressors on arrival.",
+        "In the open-label phase of the trial the lactate fell, and two vasopressors were needed.",
+        "The relatives say that we were informed late, and she needed two vasopressors.",
+        "The annotation is consistent with what nurses wrote of the two vasopressors then.",
+        "Cells labelled with the drug's label colour were counted on arrival, and the lactate fell.",
     ],
 )
 def test_plain_words_that_look_like_leaks_are_kept(fair: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,25 @@ def test_a_failure_is_kept_counted_and_asked_again(tmp_path: Path) -> None:
         assert store.has("k0")
         assert [each.failure for each in store.of(["k0"])] == [None]
         assert store.spent() == Tokens(10, 5)
+
+
+def test_a_failure_never_takes_the_place_of_an_answer(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s.sqlite", is_private=False) as store:
+        (ask,) = asks(1)
+        store.put(ask, REPLY)
+        store.put_failure(ask, "timeout")  # another run that asked the same
+        assert [each.failure for each in store.of(["k0"])] == [None]
+
+
+def test_what_failed_attempts_may_have_cost_is_spent(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s.sqlite", is_private=False) as store:
+        first, second = asks(2)
+        store.put_failure(first, "malformed", tokens_charged=300)
+        store.put_failure(first, "malformed", tokens_charged=300)
+        store.put(second, replace(REPLY, tokens_wasted=40))
+    with open_store(tmp_path / "s.sqlite", is_private=False) as store:
+        assert store.wasted() == 640
+        assert store.spent() == Tokens(10 + 640, 5)
 
 
 def test_a_private_store_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

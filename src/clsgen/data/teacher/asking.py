@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -25,12 +26,14 @@ class Progress:
         num_found: Of these, answered by an earlier run.
         num_failed: Of these, finally failed.
         tokens: Tokens of the answers of this run.
+        causes: Why requests failed, in the words of the error -> how many.
     """
 
     num_done: int = 0
     num_found: int = 0
     num_failed: int = 0
     tokens: Tokens = field(default_factory=Tokens)
+    causes: Counter[str] = field(default_factory=Counter)
 
 
 async def ask_all(
@@ -71,8 +74,9 @@ async def ask_all(
                     stops.append(error)
                     return
                 except TeacherError as error:
-                    store.put_failure(ask, error.reason)
+                    store.put_failure(ask, error.reason, tokens_charged=error.tokens_charged)
                     progress.num_failed += 1
+                    progress.causes[str(error)] += 1
                     row_of_failures.append(error.reason)
                     if len(row_of_failures) >= MOST_FAILURES_IN_A_ROW and len(set(row_of_failures)) == 1:
                         stops.append(error)

@@ -74,6 +74,7 @@ class Asking:
         max_tokens: As in ChatRequest.
         seed: Seed of the first sample; the others count up.
         extra: Further fields of the requests, which the answers depend on too.
+        copies: Id of a row -> how many rows before it are the same, so that each is asked about by itself.
     """
 
     spec: TaskSpec
@@ -85,6 +86,7 @@ class Asking:
     max_tokens: int
     seed: int
     extra: Mapping[str, Any] = field(default_factory=dict)
+    copies: Mapping[str, int] = field(default_factory=dict)
 
     def asks(self, example: Example, round_: Round) -> Iterator[Ask]:
         """The requests of one row in one round."""
@@ -115,7 +117,7 @@ class Asking:
         parts = [
             self.model,
             dict(self.extra),
-            example_id,
+            self.copies.get(example_id, 0),
             request.messages,
             request.temperature,
             request.top_p,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
 
-from clsgen.data.explanations import MAX_REPEATS, NGRAM_WORDS, grounding, ngrams, words
+from clsgen.data.explanations import MAX_REPEATS, NGRAM_WORDS, grounding, ngrams, without_true_quotes, words
 from clsgen.data.teacher.answers import Answer
 from clsgen.errors import ConfigError
 
@@ -36,17 +36,29 @@ that the document does not hold. outcome_words: words from after the index time.
 duplicate: another row's explanation, word for word. other_side: another label was argued better (both_sides).
 """
 
+_TOLD = r"(?:given|provided|stated|assigned|correct|right|true|gold|known|reference|ground[- ]truth)"
+_LABEL = r"(?:labels?|annotations?|ground[- ]truth|gold[- ]standard label)"
+_SAYS = r"(?:says?|said|states?|stated|indicates?|indicated|suggests?|gives?|gave|confirms?)"
 _LEAKS = (
-    r"as (?:the|its|this|your) (?:label|annotation|ground truth)",
-    r"(?:the|its|this) (?:given|provided|stated|correct|right|true|gold|known) (?:answer|label)",
-    r"given that the (?:answer|label|outcome)",
-    r"(?:since|because|as|knowing that) the (?:correct |right |true )?(?:answer|label) (?:is|was)",
-    r"(?:answer|label) (?:that )?(?:was|is|has been|were) (?:given|provided|told)",
-    r"(?:i|we) (?:was|were|am|are|have been) (?:told|given|informed)",
-    r"according to the (?:label|answer|annotation)",
-    r"the (?:label|ground truth|annotation) (?:says|states|indicates|confirms|is)",
-    r"the hint (?:says|states|indicates|given|provided|that)|(?:as|by|from|per|with) the hint",
+    r"(?:as|per|since|given|by|from|with|on|to|knowing|because|that) (?:the|its|this|your|these) "
+    rf"(?:{_TOLD} )?{_LABEL}",
+    rf"(?:the|its|this) {_TOLD} (?:answer|label|outcome label)",
+    r"(?:given|knowing)(?: that)? the (?:answer|label|outcome) (?:is|was|be)",
+    r"(?:since|because|as) the (?:correct |right |true )?(?:answer|label) (?:is|was)",
+    r"(?:answer|label|outcome|choice)s?,? (?:(?:that|which) )?(?:(?:was|is|has been|were) )?(?:given|provided|told)",
+    r"(?:i|we) (?:was|were|am|are|have been) (?:told|given|informed) (?:that|the|about|of|to)",
+    rf"the {_LABEL} (?:{_SAYS}|fits?)",
+    r"the (?:labels?|ground[- ]truth(?: label)?) (?:is|was|are|were)",
+    rf"the gold[- ]standard {_SAYS}",
+    r"labell?ed (?:outcome|answer|class)",
+    r"(?:this|the) (?:row|case|example|record|instance|item|sample|pair) (?:is|was|has been) (?:labell?ed|annotated)",
+    rf"(?:you|the prompt|the task|the user|the instructions?|the hint) (?:told|tells?|{_SAYS})",
+    r"as you (?:indicated|said|told|stated|mentioned|noted)|(?:per|as in|following) the (?:instructions?|prompt)",
+    r"the hint (?:given|provided|that|is|was)|(?:as|by|from|per|with) the hint",
 )
+"""What gives away that the label was told; a label of a drug or trial ("open-label", "the drug's label") does not."""
+
+_DECORATION = re.compile('[*_`"“”«»\u00ad\u200b-\u200f\u2060\ufeff]')
 _SURE_OF_LANGUAGE = 0.8
 """Short texts are told apart by chance; below this confidence nothing is said of a language."""
 
@@ -85,7 +97,8 @@ class Filters:
 
     def check_text(self, reason: str, document: str) -> Reason | None:
         """Why an explanation is dropped, whoever wrote it; None where it is kept."""
-        plain = " ".join(reason.split()).casefold().replace("’", "'")
+        own = without_true_quotes(reason, document)
+        plain = " ".join(_DECORATION.sub("", own).split()).casefold().replace("’", "'")
         if _leak_pattern(self.leak_phrases).search(plain):
             return "leakage"
         found = grounding(reason, document)
@@ -105,15 +118,22 @@ class Filters:
     def _has_outcome(self, reason: str, document: str) -> bool:
         if not self.outcome_words:
             return False
-        told, known = f" {' '.join(words(reason))} ", f" {' '.join(words(document))} "
-        phrases = [f" {' '.join(words(phrase))} " for phrase in self.outcome_words]
-        return any(phrase in told and phrase not in known for phrase in phrases)
+        told, known = (f" {' '.join(words(text.replace('-', ' ')))} " for text in (reason, document))
+        phrases = [" ".join(words(phrase.replace("-", " "))) for phrase in self.outcome_words]
+        return any(
+            any(f" {form} " in told for form in _forms(phrase)) and f" {phrase} " not in known for phrase in phrases
+        )
+
+
+def _forms(phrase: str) -> tuple[str, ...]:
+    """A phrase and its plural."""
+    return (phrase, f"{phrase}s", f"{phrase}es", f"{phrase[:-1]}ies" if phrase.endswith("y") else phrase)
 
 
 @cache
 def _leak_pattern(extra: tuple[str, ...]) -> re.Pattern[str]:
     phrases = [*_LEAKS, *(re.escape(" ".join(phrase.split()).casefold()) for phrase in extra)]
-    return re.compile("|".join(rf"\b(?:{phrase})\b" for phrase in phrases))
+    return re.compile("|".join(rf"(?<![-\w])(?:{phrase})(?![-\w])" for phrase in phrases))
 
 
 def _is_other_language(reason: str, document: str) -> bool:

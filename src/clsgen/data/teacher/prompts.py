@@ -65,7 +65,7 @@ def load_prompts(folder: Path | None) -> Prompts:
     for kind in get_args(Kind):
         path = place / f"{kind}.txt"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"teacher.prompts: {path} must be readable text; {error}. `clsgen synth --write-prompts` makes it."

@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID
 """
 
+_WASTED = "CREATE TABLE IF NOT EXISTS wasted (key TEXT NOT NULL, tokens INTEGER NOT NULL)"
+"""What attempts that failed may have cost, at most; the budget counts it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -94,6 +97,7 @@ class Store:
             self._database.execute("PRAGMA synchronous=NORMAL")
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             self._database.execute(_TABLE)
+            self._database.execute(_WASTED)
             self._database.execute(f"PRAGMA user_version={_VERSION}")
         except (OSError, sqlite3.Error) as error:
             raise ArtifactError(
@@ -123,10 +127,16 @@ class Store:
             completion_tokens=reply.completion_tokens,
             model=reply.model,
         )
+        self._waste(ask, reply.tokens_wasted)
 
-    def put_failure(self, ask: Ask, reason: str) -> None:
-        """Keep that a request finally failed, and why; it is asked again by the next run."""
-        self._write(ask, failure=reason)
+    def put_failure(self, ask: Ask, reason: str, *, tokens_charged: int = 0) -> None:
+        """Keep that a request finally failed, and why; it is asked again by the next run.
+
+        An answer that another run has kept meanwhile stays.
+        """
+        self._waste(ask, tokens_charged)
+        if not self.has(ask.key):
+            self._write(ask, failure=reason)
 
     def of(self, keys: Iterable[str]) -> list[Stored]:
         """What came of the requests, in the order of the keys; those never sent are left out."""
@@ -145,9 +155,18 @@ class Store:
         return None if row is None else str(row[0])
 
     def spent(self) -> Tokens:
-        """Tokens of every answer in the file."""
+        """Tokens of every answer in the file, and what failed attempts may have cost, as if it had been read."""
         row = self._database.execute("SELECT SUM(prompt_tokens), SUM(completion_tokens) FROM answers").fetchone()
-        return Tokens(row[0] or 0, row[1] or 0)
+        return Tokens((row[0] or 0) + self.wasted(), row[1] or 0)
+
+    def wasted(self) -> int:
+        """Tokens that failed attempts may have cost, at most."""
+        (found,) = self._database.execute("SELECT SUM(tokens) FROM wasted").fetchone()
+        return int(found or 0)
+
+    def _waste(self, ask: Ask, tokens: int) -> None:
+        if tokens:
+            self._execute("INSERT INTO wasted (key, tokens) VALUES (?, ?)", (ask.key, tokens))
 
     def _write(self, ask: Ask, **values: object) -> None:
         record = {
@@ -161,8 +180,11 @@ class Store:
         }
         names = ", ".join(record)
         marks = ", ".join("?" * len(record))
+        self._execute(f"INSERT OR REPLACE INTO answers ({names}) VALUES ({marks})", tuple(record.values()))
+
+    def _execute(self, command: str, values: tuple[object, ...]) -> None:
         try:
-            self._database.execute(f"INSERT OR REPLACE INTO answers ({names}) VALUES ({marks})", tuple(record.values()))
+            self._database.execute(command, values)
         except sqlite3.Error as error:
             raise ArtifactError(
                 f"{self.path}: the answer must be kept; {error}. Earlier ones are: free some space and run again."

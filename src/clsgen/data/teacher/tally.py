@@ -75,7 +75,7 @@ class ClassTally:
 
 
 def tally(outcomes: Sequence[Outcome], labels: Sequence[str], prices: Prices | None) -> dict[str, ClassTally]:
-    """Label -> its tally, in the order of the labels, and "all" at the end.
+    """Label -> its tally, in the order of the labels, and "all" ("all classes" where a label is all) at the end.
 
     Args:
         outcomes: Every row that was asked about.
@@ -84,7 +84,8 @@ def tally(outcomes: Sequence[Outcome], labels: Sequence[str], prices: Prices | N
     """
     num_kept = sum(not each.is_open for each in outcomes)
     parts = {label: [each for each in outcomes if each.example.label == label] for label in labels}
-    return {name: _tally(rows, len(outcomes), num_kept, prices) for name, rows in {**parts, ALL: outcomes}.items()}
+    total = f"{ALL} classes" if ALL in labels else ALL
+    return {name: _tally(rows, len(outcomes), num_kept, prices) for name, rows in {**parts, total: outcomes}.items()}
 
 
 def _tally(rows: Sequence[Outcome], num_rows: int, num_kept: int, prices: Prices | None) -> ClassTally:
