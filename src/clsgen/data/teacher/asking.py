@@ -58,8 +58,7 @@ async def ask_all(
         TeacherError: The endpoint is gone: only failures of one kind for a while.
     """
     waiting, progress = iter(asks), Progress()
-    row_of_failures: list[str] = []
-    stops: list[TeacherError] = []
+    row_of_failures, stops = list[str](), list[TeacherError]()
 
     async def work() -> None:
         for ask in waiting:
