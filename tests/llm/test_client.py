@@ -77,6 +77,12 @@ def test_a_request_and_its_reply() -> None:
     ]
 
 
+def test_what_is_left_to_the_server_is_not_sent() -> None:
+    with ChatServer(always(Answer(completion("Yes.")))) as server:
+        ask_one(server.endpoint, ChatRequest(REQUEST.messages, temperature=None, top_p=None, max_tokens=50))
+    assert not {"temperature", "top_p", "seed"} & server.bodies[0].keys()
+
+
 def test_no_seed_is_no_field_and_the_bound_has_the_servers_name() -> None:
     with ChatServer(always(Answer(completion("Yes.")))) as server:
         ask_one(server.endpoint, settings={"max_tokens_field": "max_completion_tokens"})

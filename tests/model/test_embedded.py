@@ -113,3 +113,12 @@ def test_the_wheel_holds_weights_licence_and_card(tmp_path):
     assert {f"{folder}/{name}" for name in ("model.safetensors", "LICENSE", "README.md", "tokenizer.json")} <= shipped
     assert shipped <= set(names)
     assert not [name for name in names if name.startswith(("scripts", "tests", "runs"))]
+
+
+def test_the_page_says_what_the_card_says(card):
+    page = (Path(__file__).parents[2] / "docs" / "embedded.md").read_text(encoding="utf-8")
+    (last,) = [line for line in page.splitlines() if line.startswith("| instruct-1 |")]
+    _, tokens, _, bits = [part.strip() for part in last.strip("|").split("|")]
+    assert float(bits) == round(card["bits_per_byte_lm_validation"], 3)
+    assert f"| tokens read | {tokens} |" in card["text"]
+    assert f"{bits} on 424 held-out trial abstracts" in card["text"]

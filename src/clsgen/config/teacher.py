@@ -60,8 +60,12 @@ class TeacherSettings(Section):
         None,
         description="Folder of edited prompts (`clsgen synth --write-prompts` makes one); null: the built-in.",
     )
-    temperature: float = Field(0.7, ge=0, le=2, description="0 takes the likeliest token each time.")
-    top_p: float = Field(0.95, gt=0, le=1, description="Share of the probability mass that tokens are drawn from.")
+    temperature: float | None = Field(
+        0.7, ge=0, le=2, description="0 takes the likeliest token each time; null: not sent, for models that refuse it."
+    )
+    top_p: float | None = Field(
+        0.95, gt=0, le=1, description="Share of the probability mass that tokens are drawn from; null: not sent."
+    )
     max_tokens: int = Field(1024, ge=16, description="Most tokens an answer, thinking included.")
     seed: int = Field(0, ge=0, description="Seed of the first sample of each prompt.")
     concurrency: int = Field(16, ge=1, description="Requests under way at a time; local: rows a batch.")

@@ -133,7 +133,14 @@ class LocalChat:
 
     def _answer(self, batch: Sequence[tuple[ChatRequest, list[int]]]) -> list[ChatReply]:
         """Answers of one batch. The last prompt id is fed as the forced one: a prefill alone gives no next id."""
-        draws = [Draw(request.temperature, request.top_p, request.seed or 0) for request, _ in batch]
+        draws = [
+            Draw(
+                1.0 if request.temperature is None else request.temperature,
+                1.0 if request.top_p is None else request.top_p,
+                request.seed or 0,
+            )
+            for request, _ in batch
+        ]
         prefilled = self._engine.prefill([Prompt(ids[:-1], 0, 0) for _, ids in batch])
         written = self._engine.generate(
             prefilled,

@@ -16,16 +16,16 @@ class ChatRequest:
 
     Attributes:
         messages: (role, content) in order; the roles are those of the model's chat template.
-        temperature: 0 takes the likeliest token each time.
-        top_p: Share of the probability mass that tokens are drawn from.
+        temperature: 0 takes the likeliest token each time; None leaves it to the server.
+        top_p: Share of the probability mass that tokens are drawn from; None leaves it to the server.
         max_tokens: Most tokens that may be written, thinking included.
         seed: Differs between the samples of one prompt; None leaves it to the server.
         schema: JSON schema of the answer, where the endpoint supports it.
     """
 
     messages: tuple[tuple[str, str], ...]
-    temperature: float = 0.7
-    top_p: float = 1.0
+    temperature: float | None = 0.7
+    top_p: float | None = 1.0
     max_tokens: int = 1024
     seed: int | None = None
     schema: Mapping[str, Any] | None = None

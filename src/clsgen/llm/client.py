@@ -178,15 +178,10 @@ class OpenAIChat:
             return reply
 
     def _fields(self, request: ChatRequest, *, has_schema: bool) -> dict[str, Any]:
-        """Fields of the request's body besides model and messages; a seed of None is left out."""
-        fields = {
-            **self._settings.extra_body,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            self._settings.max_tokens_field: request.max_tokens,
-        }
-        if request.seed is not None:
-            fields["seed"] = request.seed
+        """Fields of the request's body besides model and messages; what is None is left out."""
+        fields = {**self._settings.extra_body, self._settings.max_tokens_field: request.max_tokens}
+        drawn = {"temperature": request.temperature, "top_p": request.top_p, "seed": request.seed}
+        fields |= {name: value for name, value in drawn.items() if value is not None}
         if has_schema:
             schema = {"name": "answer", "strict": True, "schema": request.schema}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}

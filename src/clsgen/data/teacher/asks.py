@@ -81,8 +81,8 @@ class Asking:
     prompts: Prompts
     model: str
     num_samples: int
-    temperature: float
-    top_p: float
+    temperature: float | None
+    top_p: float | None
     max_tokens: int
     seed: int
     extra: Mapping[str, Any] = field(default_factory=dict)
