@@ -6,6 +6,9 @@ import json
 import random
 from pathlib import Path
 
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
 from clsgen.config.model import ModelSettings
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.checkpoint import Bundle, save_bundle
@@ -56,6 +59,18 @@ def model_folder(vocabulary: int, *, width: int = 384, num_layers: int = 8) -> P
             has_explanations=True,
         )
         save_bundle(bundle, folder)
+    return folder
+
+
+def base_folder(vocabulary: int) -> Path:
+    """A stock causal model of the same shape with a large vocabulary, for training, with the small one's tokenizer."""
+    folder = FOLDER / f"base-{vocabulary}"
+    if not folder.exists():
+        small = model_folder(3072)
+        config = LlamaConfig.from_pretrained(small, vocab_size=vocabulary)
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(small).save_pretrained(folder)
     return folder
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from clsgen.artifacts import write_json_atomic, write_text_atomic
 from harness import PEERS, Row, Side, measure
-from models import documents_file, model_folder
+from models import base_folder, documents_file, model_folder
 
 FIGURES = Path("docs/benchmarks/cpu.json")
 PAGE = Path("docs/benchmarks/cpu.md")
@@ -55,6 +55,27 @@ def rows(num_documents: int) -> list[Row]:
         )
         for batch_size, bar in ((8, 3.5), (1, 1.1))
     ]
+    for vocabulary, bar in ((32768, 2.3), (131072, 3.8)):
+        batch = {"model": str(base_folder(vocabulary)), "num_rows": 2, "num_prompt": 1024, "num_target": 64}
+        joint = Side("rows.training:joint_step", batch)
+        fine_tunes = Side("rows.peers_training:two_fine_tunes", batch, is_peer=True)
+        trl = Side("rows.peers_training:trl_step", batch, is_peer=True)
+        found.append(Row(f"train-step-{vocabulary}", "two fine-tunes", joint, fine_tunes, bar=bar))
+        found.append(Row(f"train-step-{vocabulary}", "TRL SFTTrainer", joint, trl, bar=1.0))
+        if vocabulary > 100_000:
+            found.append(
+                Row("train-memory", "two fine-tunes", joint, fine_tunes, bar=0.25, is_speedup=False, is_memory=True)
+            )
+    batch = {"model": small, "num_rows": 4, "num_prompt": 1024, "num_target": 64}
+    for starts_at in ("document_end", "decision"):
+        activated = Side("rows.training:joint_step", {**batch, "starts_at": starts_at})
+        name, ours = f"activated-{starts_at}", Side("rows.training:joint_step", batch)
+        found.append(Row(name, "clsgen's own joint step", activated, ours, bar=2.0))
+        found.append(
+            Row(
+                f"{name}-memory", "clsgen's own joint step", activated, ours, bar=0.45, is_speedup=False, is_memory=True
+            )
+        )
     both = {"model": small, "num_tokens": 1024, "num_new": 64}
     asked = {"model": small, "num_tokens": 2000, "num_questions": 10}
     return [

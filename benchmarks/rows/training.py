@@ -1,0 +1,57 @@
+"""Training steps of clsgen: forward, backward and AdamW on one batch that does not change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from clsgen.data.batch import EncodedExample, collate
+from clsgen.model import backbone
+from clsgen.model.dual import DualModel
+from clsgen.model.head import ClassHead
+from clsgen.model.losses import class_loss, token_loss
+
+RANK, ALPHA = 16, 32.0
+
+
+def rows_of(num_rows: int, num_prompt: int, num_target: int) -> list[EncodedExample]:
+    """Rows that every side trains on: the same ids."""
+    return [
+        EncodedExample(
+            str(row),
+            [(7 * at + row) % 2900 + 50 for at in range(num_prompt)],
+            [(11 * at + row) % 2900 + 50 for at in range(num_target)],
+            row % 2,
+            0,
+            "free",
+            num_prompt - 64,
+        )
+        for row in range(num_rows)
+    ]
+
+
+def joint_step(
+    model: str, num_rows: int, num_prompt: int, num_target: int, starts_at: str | None = None
+) -> Callable[[], Any]:
+    """One step of both losses; `starts_at` makes the adapter an activated one."""
+    torch.manual_seed(0)
+    base = backbone.load_backbone(model)
+    adapted = backbone.add_lora(base, rank=RANK, alpha=ALPHA, dropout=0.0, targets=None)
+    head = ClassHead(backbone.hidden_size(adapted), 2)
+    tuning = "lora" if starts_at is None else "activated"
+    dual = DualModel(adapted, head, tuning=tuning, starts_at=starts_at).train()
+    optimizer = torch.optim.AdamW([each for each in dual.parameters() if each.requires_grad], lr=1e-4)
+    batch = collate(rows_of(num_rows, num_prompt, num_target), pad_id=0)._asdict()
+    inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels_B", "target_N")}
+
+    def step() -> None:
+        output = dual(**inputs)
+        classes = class_loss(output.class_logits_BC, batch["labels_B"])
+        tokens = token_loss(output.token_logits_NV, batch["target_N"])
+        (classes.total / classes.weight + tokens.total / tokens.weight).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
