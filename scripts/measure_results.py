@@ -261,15 +261,11 @@ def table(result: dict[str, Any]) -> str:
     ]
     for name in [*names, "ece_reference"]:
         lines.append(f"| {name} | " + " | ".join(cell(methods[m][name], name != "ece") for m in methods) + " |")
-    lines += [
-        "",
-        "Paired differences on the same rows (95% interval):",
-        "",
-        *header(["", *next(iter(result["differences"].values()))]),
-    ]
+    compared = [name for name in COMPARED if any(name in found for found in result["differences"].values())]
+    lines += ["", "Paired differences on the same rows (95% interval):", "", *header(["", *compared])]
     for pair, differences in result["differences"].items():
         ours, _, theirs = pair.partition(" - ")
-        cells = [f"{d['difference']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in differences.values()]
+        cells = [difference(differences.get(name)) for name in compared]
         lines.append(f"| {NAMES[ours]} less {NAMES[theirs]} | " + " | ".join(cells) + " |")
     if result["split"] != "published":  # folds judge the probability alone
         return "\n".join([*lines, ""])
@@ -282,6 +278,11 @@ def table(result: dict[str, Any]) -> str:
         if name in methods[ours[0]]
     ]
     return "\n".join([*lines, ""])
+
+
+def difference(entry: dict[str, Any] | None) -> str:
+    """A paired difference with its interval; "" where an earlier measurement has none."""
+    return "" if entry is None else f"{entry['difference']:+.3f} ({entry['low']:+.3f} to {entry['high']:+.3f})"
 
 
 def header(cells: Sequence[str]) -> list[str]:
