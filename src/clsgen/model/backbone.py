@@ -379,7 +379,7 @@ def merge_adapter(model: nn.Module) -> PreTrainedModel:
 
 
 def fold_adapter(model: nn.Module) -> None:
-    """Add the adapter into the weights in place, for asking: a fifth faster. 4-bit weights are left apart.
+    """Add the adapter into the weights in place, so that asking costs no products more. 4-bit weights are left apart.
 
     The adapter itself stays as it is, and is what `save_adapter` writes; `adapter_off` takes it out again.
     """

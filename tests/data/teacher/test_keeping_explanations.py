@@ -112,6 +112,7 @@ def test_scripts_without_blanks_are_neither_short_nor_endless() -> None:
         "There was a hint of infection, and she needed two vasopressors on arrival.",
         "In the open-label phase of the trial the lactate fell, and two vasopressors were needed.",
         "The relatives say that we were informed late, and she needed two vasopressors.",
+        "The outcome given vasopressors was poor, and the lactate of 8.2 fell only later on.",
         "The annotation is consistent with what nurses wrote of the two vasopressors then.",
         "Cells labelled with the drug's label colour were counted on arrival, and the lactate fell.",
     ],
