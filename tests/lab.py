@@ -220,7 +220,7 @@ def trainer(read: Callable[[Recorder], Any]) -> Probe:
         prepared = lab.prepared(config)
         with lab.monkeypatch.context() as patch:
             patch.setattr(train_module, "DualTrainer", Recorder)
-            train_module.fit(config, prepared, RunFolder(lab.folder / "none"), is_resumed=False)
+            train_module.fit(config, {"": prepared}, RunFolder(lab.folder / "none"), is_resumed=False)
         return read(Recorder.last)
 
     return probe

@@ -9,15 +9,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from clsgen.errors import ClsgenError
+    from clsgen.inference.panel import Panel
     from clsgen.inference.predictor import Classifier
     from clsgen.types import Example, Prediction, TaskSpec
 
-__all__ = ["Classifier", "ClsgenError", "Example", "Prediction", "TaskSpec", "__version__"]
+__all__ = ["Classifier", "ClsgenError", "Example", "Panel", "Prediction", "TaskSpec", "__version__"]
 
 _HOMES = {
     "Classifier": "clsgen.inference.predictor",
     "ClsgenError": "clsgen.errors",
     "Example": "clsgen.types",
+    "Panel": "clsgen.inference.panel",
     "Prediction": "clsgen.types",
     "TaskSpec": "clsgen.types",
 }

@@ -53,6 +53,11 @@ from lab import (
 )
 
 OWN: Changes = {"data.task": None, "data.num_rows": None, "data.train": "{lab}/rows.jsonl"}
+ASKED: Changes = {
+    **OWN,
+    "data.questions": {"a": {"label": "label"}, "b": {"label": "other label"}},
+    "data.question": "a",
+}
 LCD: Changes = {"data.task": "lcd", "data.num_rows": None, "data.root": "{lab}/lcd"}
 BASE: Changes = {"model.init": "pretrained", "model.backbone": "{lab}/llama", "model.tuning": "lora"}
 SHORT: Changes = {"model.max_length_tokens": 96, "model.max_explanation_tokens": 32}
@@ -103,6 +108,8 @@ CASES: dict[str, Case] = {
     "data.labels": Case(["sun", "rain"], spec, OWN),
     "data.positive": Case("rain", spec, OWN),
     "data.instruction": Case("Dead or alive?", template),
+    "data.questions": Case({"a": {"label": "other label"}}, rows, ASKED),
+    "data.question": Case("b", rows, ASKED),
     "data.restricted": Case(True, spec),
     "data.explanations": Case("none", made(explanations)),
     "data.num_rows": Case(100, rows),

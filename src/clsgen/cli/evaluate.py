@@ -66,7 +66,8 @@ def evaluate(
     elif source.is_dir():
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
-        result, written = _of_run(source, by or (), base, is_removing=evidence)
+        _judge_run(source, by or (), base, is_removing=evidence)
+        return
     elif source.suffix.lower() in (".csv", ".tsv", ".parquet"):
         raise ConfigError(f"eval: {source.name} is a table. Name its columns with --prob and --label.")
     elif by or evidence:
@@ -74,6 +75,17 @@ def evaluate(
     else:
         result = evaluate_file(source, folder, positive=positive)
     _show(result, written, with_parts=bool(by))
+
+
+def _judge_run(run: Path, by: Sequence[str], base: str | None, *, is_removing: bool) -> None:
+    """A run's table; one a question where it asks several."""
+    from clsgen.inference.panel import question_folders
+
+    for name, folder in (question_folders(run) or {"": run}).items():
+        if name:
+            console.print(f"\n{name}", style="bold")
+        found, files = _of_run(folder, by, base, is_removing=is_removing)
+        _show(found, files, with_parts=bool(by))
 
 
 def _show(result: Mapping[str, Any], written: Sequence[Path], *, with_parts: bool) -> None:

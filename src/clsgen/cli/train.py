@@ -12,6 +12,7 @@ from clsgen.cli.dry_run import show_dry_run
 from clsgen.cli.training_display import TrainingDisplay
 from clsgen.config.load import load_config
 from clsgen.errors import RestrictedError
+from clsgen.inference.panel import question_folders
 from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.train import train_run
 
@@ -42,4 +43,6 @@ def train(
     if show_text:
         raise RestrictedError("train: --show-text goes with --dry-run; training prints no text. Leave it out.")
     run = train_run(settings, is_resumed=resume, is_merged=merge, callbacks=[TrainingDisplay()], notify=console.print)
-    console.print(f"Model: {run / 'model'}\nNext:  clsgen eval {run}", soft_wrap=True)
+    folders = question_folders(run)
+    models = [f"Model: {folder / 'model'}" for folder in folders.values()] or [f"Model: {run / 'model'}"]
+    console.print("\n".join([*models, f"Next:  clsgen eval {run}"]), soft_wrap=True)

@@ -27,6 +27,16 @@ class ColumnSettings(Section):
     )
 
 
+class QuestionSettings(Section):
+    """One of several things asked of the same texts: a label column of its own, and the words that ask for it."""
+
+    label: str = Field(description="Column of the label; labels stay strings.")
+    explanation: str | None = Field(None, description="Column of the explanation; null: none.")
+    labels: tuple[str, ...] | None = Field(None, description="The classes in order; null: those found, sorted.")
+    positive: str | None = Field(None, description="Two classes: the label reported; null: the second.")
+    instruction: str | None = Field(None, description="What to decide, in words; null: made from the labels.")
+
+
 class SplitSettings(Section):
     """How rows are dealt into the four roles, by group."""
 
@@ -67,6 +77,14 @@ class DataSettings(Section):
     )
     instruction: str | None = Field(
         None, description="What to decide, in words; null: the task's own, or one made from the labels."
+    )
+    questions: dict[str, QuestionSettings] = Field(
+        {},
+        description="Own data: several tasks over the same texts, trained into one model: name -> label (a column), "
+        "explanation, labels, positive, instruction. A text has one role for all of them.",
+    )
+    question: str | None = Field(
+        None, description="One of `questions` to be asked alone, over the same roles; null: all of them, or none set."
     )
     restricted: bool = Field(
         False, description="Data under an access agreement: texts stay on the machine and off the screen."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field, model_validator
 
 from clsgen.config.data import DataSettings
@@ -10,6 +12,9 @@ from clsgen.config.prediction import CalibrationSettings, EvaluateSettings, Pred
 from clsgen.config.section import Section
 from clsgen.config.teacher import TeacherSettings
 from clsgen.config.training import TrainSettings
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""A question's name, which is a folder's."""
 
 
 class RunConfig(Section):
@@ -37,12 +42,35 @@ class RunConfig(Section):
         data, problems = self.data, []
         if (data.task is None) == (data.train is None):
             problems.append("data: set either data.task (built in) or data.train (own file), not both or neither.")
+        problems += self._question_problems()
         if data.split.num_folds is not None and data.split.fold >= data.split.num_folds:
             problems.append(f"data.split.fold must be below num_folds ({data.split.num_folds}); got {data.split.fold}.")
         if data.split.validation + data.split.calibration >= 0.8:
             problems.append("data.split: validation + calibration must leave at least 20% of the rows for train.")
         if data.restricted and self.train.report_to:
             problems.append("train.report_to must be empty for restricted data. Remove the trackers.")
+        return problems
+
+    def _question_problems(self) -> list[str]:
+        data, problems = self.data, []
+        if not data.questions:
+            return [] if data.question is None else ["data.question must be null without data.questions. Remove it."]
+        if data.train is None:
+            problems.append("data.questions must go with data.train (own file). Remove data.task, or the questions.")
+        odd = [name for name in data.questions if not _NAME.fullmatch(name)]
+        if odd:
+            problems.append(f"data.questions: names must be letters, digits, - and _; got {odd[0]!r}. Rename it.")
+        if data.question is not None and data.question not in data.questions:
+            known = ", ".join(data.questions)
+            problems.append(f"data.question must be one of {known}; got {data.question!r}. Name one of them, or null.")
+        given = {"labels": data.labels, "positive": data.positive, "instruction": data.instruction}
+        for name in [name for name, value in given.items() if value is not None]:
+            problems.append(f"data.{name} must be null with data.questions. Set it for each question instead.")
+        if data.explanations == "teacher" and data.question is None:
+            problems.append(
+                "data.explanations must not be teacher with several questions. Ask for one at a time (data.question), "
+                "and name the exported column in data.questions."
+            )
         return problems
 
     def _model_problems(self) -> list[str]:

@@ -44,6 +44,11 @@ class EncodedExample(NamedTuple):
         return len(self.prompt_ids) + max(0, len(self.target_ids) - 1)
 
 
+def document_of(row: EncodedExample) -> tuple[int, ...]:
+    """Ids up to the document's end."""
+    return tuple(row.prompt_ids[: row.document_end])
+
+
 class EncodedRows(NamedTuple):
     """rows: encoded examples. dropped: reason -> count of explanations or rows left out."""
 

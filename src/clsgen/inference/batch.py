@@ -7,14 +7,16 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.data.predictions import to_record
+from clsgen.data.split import components
 from clsgen.errors import ArtifactError
+from clsgen.inference.panel import Panel
 from clsgen.inference.predictor import Classifier, Explain
 from clsgen.types import Example, ExplanationMode, Prediction
 
@@ -58,21 +60,96 @@ def predict_file(
         ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
     """
     classifier.check_options(explain=explain, mode=mode, prior=prior)
-    partial = output.with_name(output.name + ".partial")
-    seal = output.with_name(output.name + ".partial.json")
     settings = {"explain": explain, "mode": mode, "prior": None if prior is None else list(prior), "model": model_hash}
     fingerprint = {**settings, "rows": _rows_hash(examples)}
+    with _written(output, fingerprint, is_private=classifier.spec.is_restricted) as file:
+        for start in range(file.num_resumed, len(examples), WINDOW):
+            file.add(
+                classifier.predict(examples[start : start + WINDOW], explain=explain, mode=mode, prior=prior), groups
+            )
+            if on_progress is not None:
+                on_progress(min(start + WINDOW, len(examples)), len(examples))
+    return file.num_resumed
+
+
+class QuestionRows(NamedTuple):
+    """examples: rows with the question's own labels. model_hash: identifies its model."""
+
+    examples: Sequence[Example]
+    model_hash: str
+
+
+def predict_files(
+    panel: Panel,
+    questions: Mapping[str, QuestionRows],
+    folder: Path,
+    *,
+    explain: tuple[Explain, ExplanationMode],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """The same for several questions: `folder/NAME.jsonl` each, every text read once for all of them.
+
+    Args:
+        panel: The models.
+        questions: Name -> rows, the same texts in the same order for each.
+        folder: Where the files go.
+        explain: For which rows a reason is written, and in which mode.
+        on_progress: Called with (rows done, rows in all) after each window.
+
+    Returns:
+        Rows found already done, of the question that has fewest.
+
+    Raises:
+        ConfigError, ArtifactError: As for `predict_file`.
+    """
+    wanted, mode = explain
+    explained = panel.explained(wanted, mode)
+    texts = next(iter(questions.values())).examples
+    groups = {row.id: f"g{group}" for row, group in zip(texts, components(texts), strict=True)}
+    with ExitStack() as stack:
+        files: dict[str, _File] = {}
+        for name, (rows, model_hash) in questions.items():
+            seal = {"explain": explained[name], "mode": mode, "model": model_hash, "rows": _rows_hash(rows)}
+            is_private = panel.classifiers[name].spec.is_restricted
+            files[name] = stack.enter_context(_written(folder / f"{name}.jsonl", seal, is_private=is_private))
+        num_resumed = min(file.num_resumed for file in files.values())
+        for start in range(num_resumed, len(texts), WINDOW):
+            found = panel.predict(texts[start : start + WINDOW], explain=wanted, mode=mode)
+            for name, file in files.items():
+                if start >= file.num_resumed:
+                    labelled = zip(found[name], questions[name].examples[start : start + WINDOW], strict=True)
+                    file.add([replace(prediction, label=row.label) for prediction, row in labelled], groups)
+            if on_progress is not None:
+                on_progress(min(start + WINDOW, len(texts)), len(texts))
+    return num_resumed
+
+
+class _File(NamedTuple):
+    """A file of predictions that is being written. num_resumed: rows found done."""
+
+    handle: BinaryIO
+    num_resumed: int
+
+    def add(self, predictions: Sequence[Prediction], groups: Mapping[str, str] | None) -> None:
+        """Append a window's lines, and sync them to disk."""
+        named = (replace(each, group=None if groups is None else groups.get(each.id)) for each in predictions)
+        self.handle.writelines(json.dumps(to_record(each), ensure_ascii=False).encode() + b"\n" for each in named)
+        self.handle.flush()
+        os.fsync(self.handle.fileno())
+
+
+@contextmanager
+def _written(output: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> Iterator[_File]:
+    """A file of predictions, going on where a killed run stopped; it takes its name when all went well.
+
+    Raises:
+        ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
+    """
+    partial = output.with_name(output.name + ".partial")
+    seal = output.with_name(output.name + ".partial.json")
     try:
-        with _locked(partial, is_private=classifier.spec.is_restricted) as handle:
-            num_resumed = _keep_whole_windows(handle, seal, fingerprint, is_private=classifier.spec.is_restricted)
-            for start in range(num_resumed, len(examples), WINDOW):
-                window = examples[start : start + WINDOW]
-                found = classifier.predict(window, explain=explain, mode=mode, prior=prior)
-                handle.writelines(_line(prediction, groups) for prediction in found)
-                handle.flush()
-                os.fsync(handle.fileno())
-                if on_progress is not None:
-                    on_progress(min(start + WINDOW, len(examples)), len(examples))
+        with _locked(partial, is_private=is_private) as handle:
+            yield _File(handle, _keep_whole_windows(handle, seal, fingerprint, is_private=is_private))
             partial.replace(output)
             seal.unlink()
     except OSError as error:
@@ -80,12 +157,6 @@ def predict_file(
             f"{output}: predictions must be written; {error}. What was done is kept in {partial.name}: "
             "mend it and run the same command again."
         ) from error
-    return num_resumed
-
-
-def _line(prediction: Prediction, groups: Mapping[str, str] | None) -> bytes:
-    named = replace(prediction, group=None if groups is None else groups.get(prediction.id))
-    return json.dumps(to_record(named), ensure_ascii=False).encode() + b"\n"
 
 
 @contextmanager

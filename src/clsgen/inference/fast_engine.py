@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import torch
@@ -65,9 +65,14 @@ class FastEngine(Engine):
         pad_id: A reserved id.
         end_id: Where an explanation ends.
         has_lookup: Whether what is written is guessed from the prompt first: faster where it quotes.
+
+    Attributes:
+        memory: Keys and values of what was read, by its ids, for engines that read documents alike (see Panel); whoever
+            sets it empties it. None: nothing is remembered.
     """
 
     name = "fast"
+    memory: dict[tuple[int, ...], Kept] | None = None
 
     def __init__(self, model: DualModel, *, pad_id: int, end_id: int, has_lookup: bool = True) -> None:
         super().__init__(model, pad_id=pad_id, end_id=end_id)
@@ -110,26 +115,26 @@ class FastEngine(Engine):
 
         A document that several prompts ask about is read once; so is what comes before an activated adapter acts.
         """
-        rows = [prompt.ids for prompt in prompts]
-        before: list[Kept | None] = [None] * len(rows)
-        if self.model.starts_at is not None:
-            starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
-            before = list(self.model.read_before(rows, starts))
-        else:
+        if self.model.starts_at is None:
             asked = Counter(_document_of(prompt) for prompt in prompts)
-            shared = [
-                row for row, prompt in enumerate(prompts) if prompt.document_end and asked[_document_of(prompt)] > 1
-            ]
-            starts = [0] * len(rows)
-            for row, kept in zip(
-                shared, self._decoder.read_once([_document_of(prompts[row]) for row in shared]), strict=True
-            ):
-                before[row], starts[row] = kept, prompts[row].document_end
-        rest = [row[start:] for row, start in zip(rows, starts, strict=True)]
+            is_shared = [self.memory is not None or asked[_document_of(prompt)] > 1 for prompt in prompts]
+            starts = [prompt.document_end if shared else 0 for prompt, shared in zip(prompts, is_shared, strict=True)]
+        else:
+            starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
+        known = self._known({tuple(prompt.ids[:start]) for prompt, start in zip(prompts, starts, strict=True) if start})
+        before = [known.get(tuple(prompt.ids[:start])) for prompt, start in zip(prompts, starts, strict=True)]
+        rest = [prompt.ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
         hidden_BD, own = self._decoder.read(rest, keeps=keeps, after=before)
         if not keeps:
             return hidden_BD, []
         return hidden_BD, [(part,) if first is None else (first, part) for first, part in zip(before, own, strict=True)]
+
+    def _known(self, rows: Set[tuple[int, ...]]) -> dict[tuple[int, ...], Kept]:
+        """Keys and values of rows, which are read where they are not remembered."""
+        memory = {} if self.memory is None else self.memory
+        new = sorted(row for row in rows if row not in memory)
+        memory.update(zip(new, self.model.read_before(new), strict=True))
+        return memory
 
     def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
         """All rows together."""

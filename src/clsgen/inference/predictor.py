@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clsgen.data.columns import is_unicode
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError, DataError, HardwareError
-from clsgen.inference.engine import Generated, Pick, Prefilled, likeliest
+from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
 from clsgen.model.checkpoint import Bundle, load_bundle
@@ -120,9 +120,9 @@ class Classifier:
         return self.bundle.spec
 
     @property
-    def engine_name(self) -> str:
-        """The engine that reads the model: fast or plain."""
-        return self._engine.name
+    def engine(self) -> Engine:
+        """What reads and writes ids, fast or plain."""
+        return self._engine
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -211,6 +211,19 @@ class Classifier:
         """
         examples = [Example(str(number), document, question) for number, question in enumerate(questions)]
         return self.predict(examples, explain=explain, mode=mode)
+
+    def windows(self, texts: Sequence[Text]) -> Iterator[list[Example]]:
+        """Texts in their order, in pieces of a few batches' tokens; one piece at least."""
+        window: list[Example] = []
+        num_tokens = 0
+        for example in _examples(texts):
+            length = len(self._prompts([example])[0].ids)
+            if window and num_tokens + length > _WAITING_BATCHES * self._batch_tokens:
+                yield window
+                window, num_tokens = [], 0
+            window.append(example)
+            num_tokens += length
+        yield window
 
     def stream(
         self, text: Text, *, mode: ExplanationMode = "free", prior: Sequence[float] | None = None

@@ -124,13 +124,20 @@ def save_calibration(bundle: Bundle, folder: Path) -> None:
     _rewrite(folder, write)
 
 
-def load_bundle(folder: Path, *, base: str | None = None, device: str | torch.device | None = None) -> Bundle:
+def load_bundle(
+    folder: Path,
+    *,
+    base: str | None = None,
+    device: str | torch.device | None = None,
+    language_model: torch.nn.Module | None = None,
+) -> Bundle:
     """Load a model directory and check all of it.
 
     Args:
         folder: What `save_bundle` wrote.
         base: Path or hub id of the base weights, where they moved; their hash must still match.
         device: Where to put the model; None: CUDA where there is one.
+        language_model: The same one, loaded already (see `shared.load_bundles`); None: it is loaded.
 
     Raises:
         ArtifactError: A file is missing, altered or misshapen, or the base's weights are others.
@@ -149,7 +156,10 @@ def load_bundle(folder: Path, *, base: str | None = None, device: str | torch.de
     tokenizer = backbone.load_tokenizer(str(folder))
     renderer = Renderer(Template.from_json(read_record(folder / "template.json")), tokenizer)
     renderer.check_golden()
-    model = _load_model(folder, record, base_record, num_labels=spec.num_labels, base_path=base)
+    if language_model is None:
+        language_model = _load_language(folder, record, base_record, base_path=base)
+    head = _load_head(folder, backbone.hidden_size(language_model), spec.num_labels)
+    model = DualModel(language_model, head, tuning=record["tuning"], starts_at=record.get("starts_at"))
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Bundle(
@@ -290,9 +300,9 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def _load_model(
-    folder: Path, record: Mapping[str, Any], base: BaseRecord, *, num_labels: int, base_path: str | None = None
-) -> DualModel:
+def _load_language(
+    folder: Path, record: Mapping[str, Any], base: BaseRecord, *, base_path: str | None = None
+) -> torch.nn.Module:
     tuning = record["tuning"]
     if base.weights_sha256 is None:
         _check_readable(folder / "model.safetensors")
@@ -305,11 +315,15 @@ def _load_model(
         if tuning in backbone.ADAPTED:
             state = _read_tensors(folder / ADAPTER_FILE)
             language_model = backbone.load_adapter(backbone.base_of(language_model), folder, state)
-    head = ClassHead(backbone.hidden_size(language_model), num_labels)
+    return language_model
+
+
+def _load_head(folder: Path, width: int, num_labels: int) -> ClassHead:
+    head = ClassHead(width, num_labels)
     state = _read_tensors(folder / HEAD_FILE)
     backbone.check_tensors(HEAD_FILE, state, dict(head.state_dict()))
     head.load_state_dict(state)
-    return DualModel(language_model, head, tuning=tuning, starts_at=record.get("starts_at"))
+    return head
 
 
 def _find_base(folder: Path, base: BaseRecord, given: str | None) -> str:

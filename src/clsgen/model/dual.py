@@ -31,6 +31,7 @@ class DualModel(nn.Module):
         tuning: full, lora, qlora, activated or head_only.
         starts_at: activated: the adapter acts from the "document_end" or from the "decision" position on, and the
             frozen base reads what comes before; None: there is no such part.
+        shares_documents: Whether a document that several rows of a batch are about is read once in training.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class DualModel(nn.Module):
         self.language_model = language_model
         self.head = head
         self.tuning = tuning
+        self.shares_documents = False
         self._reference: tuple[nn.Module, ...] = ()  # in a tuple: no submodule, so never saved or trained
         if tuning == "head_only":
             language_model.requires_grad_(False)
@@ -86,11 +88,14 @@ class DualModel(nn.Module):
             raise ValueError("an activated adapter needs to know where the document ends")
         return document_end if self.starts_at == "document_end" else len(prompt) - 1
 
-    @torch.no_grad()
-    def read_before(self, prompts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Kept]:
-        """Keys and values of what comes before the adapter acts, by the frozen base and without a graph."""
-        with backbone.adapter_off(self.language_model):
-            rows = [prompt[:start] for prompt, start in zip(prompts, starts, strict=True)]
+    def read_before(self, rows: Sequence[Sequence[int]]) -> list[Kept]:
+        """Keys and values of what stands before the rest of each prompt; rows that are the same are read once.
+
+        What comes before an activated adapter acts is read by the frozen base and without a graph.
+        """
+        if self.starts_at is None:
+            return Decoder(self.language_model).read_once(rows)
+        with torch.no_grad(), backbone.adapter_off(self.language_model):
             return Decoder(self.language_model).read_once(rows)
 
     def fold_adapter(self) -> None:
@@ -125,7 +130,7 @@ class DualModel(nn.Module):
             target_column_N: Column of each supervised position.
             with_base: Also compute the frozen base's logits at the supervised positions, without a graph.
         """
-        if self.starts_at is None:
+        if self.starts_at is None and not self.shares_documents:
             hidden_BLD = self.hidden(input_ids_BL, attention_mask_BL, position_ids_BL)
             rows_B = torch.arange(len(decision_B), device=decision_B.device)
             decision_BD, target_ND = hidden_BLD[rows_B, decision_B], hidden_BLD[target_row_N, target_column_N]
@@ -155,10 +160,13 @@ class DualModel(nn.Module):
     def _after_start(
         self, rows: Sequence[Sequence[int]], decisions: Sequence[int], document_ends: Sequence[int]
     ) -> Tensor:
-        """Hidden states from the decision positions on (T, D); the adapter acts from the start on, with a graph."""
-        prompts = [row[: decision + 1] for row, decision in zip(rows, decisions, strict=True)]
-        starts = [self.start_of(prompt, end) for prompt, end in zip(prompts, document_ends, strict=True)]
-        before = self.read_before(prompts, starts)
+        """Hidden states from the decision positions on (T, D), with a graph."""
+        if self.starts_at is None:
+            starts = list(document_ends)
+        else:
+            prompts = [row[: decision + 1] for row, decision in zip(rows, decisions, strict=True)]
+            starts = [self.start_of(prompt, end) for prompt, end in zip(prompts, document_ends, strict=True)]
+        before = self.read_before([row[:start] for row, start in zip(rows, starts, strict=True)])
         hidden_TD, _ = Decoder(self.language_model).read(
             [row[start:] for row, start in zip(rows, starts, strict=True)],
             keeps=False,

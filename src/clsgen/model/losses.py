@@ -74,6 +74,42 @@ def class_loss(
     return LossSum(total, (labels_B != UNLABELLED).sum())
 
 
+def class_loss_by_question(
+    logits_BC: Tensor,
+    labels_B: Tensor,
+    spans: Sequence[tuple[int, int]],
+    *,
+    class_weights_C: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> LossSum:
+    """The class loss of a head that answers several questions, each by a softmax over its own columns.
+
+    Args:
+        logits_BC: Class logits, the questions' columns side by side.
+        labels_B: Column of each row's label, which says what the row was asked; `UNLABELLED` rows are left out.
+        spans: First column and the one after the last of each question.
+        class_weights_C: As for `class_loss`; of each question for itself.
+        label_smoothing: As for `class_loss`.
+
+    Returns:
+        Sum over labelled rows of all questions, and their number.
+
+    Example:
+        >>> loss = class_loss_by_question(torch.zeros(2, 5), torch.tensor([1, 4]), [(0, 2), (2, 5)])
+        >>> round(loss.total.item(), 4), loss.weight.item()  # ln 2 + ln 3
+        (1.7918, 2)
+    """
+    parts = []
+    for start, end in spans:
+        is_own_B = (labels_B >= start) & (labels_B < end)
+        weights = None if class_weights_C is None else class_weights_C[start:end]
+        own_B = torch.where(is_own_B, labels_B - start, UNLABELLED)
+        parts.append(
+            class_loss(logits_BC[:, start:end], own_B, class_weights_C=weights, label_smoothing=label_smoothing)
+        )
+    return LossSum(torch.stack([part.total for part in parts]).sum(), (labels_B != UNLABELLED).sum())
+
+
 def token_loss(logits_NV: Tensor, targets_N: Tensor) -> LossSum:
     """Cross-entropy of the explanation tokens; every row given is supervised.
 

@@ -49,7 +49,7 @@ def bench(classifier: Classifier, texts: Sequence[str], *, num_runs: int = 3) ->
     classifier.predict_proba(texts[:1])  # what is made on first use
     seconds = _median_seconds(lambda: classifier.predict_proba(texts), num_runs)
     result: dict[str, Any] = {
-        "engine": classifier.engine_name,
+        "engine": classifier.engine.name,
         "device": str(model.device),
         "num_texts": len(texts),
         "num_prompt_tokens": num_tokens,
@@ -96,7 +96,7 @@ def _writing(
     num_written = (classifier.num_written - before) // num_runs
     arguments: dict[str, Any] = {"pad_id": bundle.pad_id, "end_id": -1}  # it never ends by itself
     engine: Engine = PlainEngine(bundle.model, **arguments)
-    if classifier.engine_name == "fast":
+    if classifier.engine.name == "fast":
         engine = FastEngine(bundle.model, has_lookup=False, **arguments)
     forced = [bundle.renderer.forced("free")]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from clsgen.config.model import ModelSettings
-from clsgen.data.template import Renderer, build_template, sealed
+from clsgen.data.template import Renderer, Template, build_template, sealed
 from clsgen.data.tokenizer import ensure_pad, train_tokenizer
 from clsgen.errors import ConfigError
 from clsgen.model import backbone
@@ -16,6 +18,15 @@ from clsgen.model.checkpoint import BaseRecord, base_record
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
 from clsgen.types import Example, TaskSpec
+
+
+class Language(NamedTuple):
+    """A language model before training, with its adapter in place; several heads may stand on it."""
+
+    model: nn.Module
+    tokenizer: Any
+    pad_id: int
+    base: BaseRecord
 
 
 class Built(NamedTuple):
@@ -29,12 +40,18 @@ class Built(NamedTuple):
 
 
 def build(settings: ModelSettings, spec: TaskSpec, train: Sequence[Example], *, seed: int, folder: Path) -> Built:
-    """Build the model of a run.
+    """Build the model of a run; arguments and errors as for `load_language`."""
+    return with_head(settings, load_language(settings, {spec: train}, seed=seed, folder=folder), spec)
+
+
+def load_language(
+    settings: ModelSettings, train: Mapping[TaskSpec, Sequence[Example]], *, seed: int, folder: Path
+) -> Language:
+    """Load or make the language model of a run, and put its adapter in place.
 
     Args:
         settings: Backbone, tuning, rendering.
-        spec: The task.
-        train: Rows of the train role; a scratch tokenizer is trained on them and on no others.
+        train: Each task's rows of the train role; a scratch tokenizer is trained on them and on no others.
         seed: Of a scratch model's weights.
         folder: Where the model directory will stand.
 
@@ -43,7 +60,8 @@ def build(settings: ModelSettings, spec: TaskSpec, train: Sequence[Example], *, 
         ConfigError: Longer rows than the backbone was made for.
     """
     if settings.init == "scratch":
-        tokenizer = train_tokenizer(_texts(spec, train), vocabulary=settings.scratch.vocabulary)
+        texts = itertools.chain.from_iterable(_texts(spec, rows) for spec, rows in train.items())
+        tokenizer = train_tokenizer(texts, vocabulary=settings.scratch.vocabulary)
         language_model = backbone.scratch_backbone(
             vocabulary=len(tokenizer),
             width=settings.scratch.width,
@@ -62,21 +80,30 @@ def build(settings: ModelSettings, spec: TaskSpec, train: Sequence[Example], *, 
         )
         base = base_record(name, settings.revision, is_whole=settings.tuning == "full", folder=folder)
     _check_context(settings, backbone.context_tokens(language_model))
-    template = build_template(
-        tokenizer,
-        spec,
-        max_length_tokens=settings.max_length_tokens,
-        max_explanation_tokens=settings.max_explanation_tokens,
-        truncation=settings.truncation,
-    )
+    end_id = _template(settings, tokenizer, next(iter(train))).end_id
     pad_id = ensure_pad(
         tokenizer,
         num_embeddings=language_model.get_input_embeddings().num_embeddings,
-        end_ids=[template.end_id, *backbone.end_ids(language_model)],
+        end_ids=[end_id, *backbone.end_ids(language_model)],
     )
-    backbone.set_special_ids(language_model, pad_id=pad_id, end_id=template.end_id)
-    model = _with_heads(settings, language_model, spec)
-    return Built(model, sealed(template, tokenizer), tokenizer, pad_id, base)
+    backbone.set_special_ids(language_model, pad_id=pad_id, end_id=end_id)
+    if settings.tuning in backbone.ADAPTED:
+        language_model = backbone.add_lora(
+            language_model,
+            rank=settings.lora.rank,
+            alpha=settings.lora.alpha,
+            dropout=settings.lora.dropout,
+            targets=settings.lora.targets,
+        )
+    return Language(language_model, tokenizer, pad_id, base)
+
+
+def with_head(settings: ModelSettings, language: Language, spec: TaskSpec) -> Built:
+    """A new class head on the language model, and the rendering of its task."""
+    head = ClassHead(backbone.hidden_size(language.model), spec.num_labels)
+    model = DualModel(language.model, head, tuning=settings.tuning, starts_at=settings.lora.starts_at)
+    renderer = sealed(_template(settings, language.tokenizer, spec), language.tokenizer)
+    return Built(model, renderer, language.tokenizer, language.pad_id, language.base)
 
 
 def preflight(settings: ModelSettings) -> None:
@@ -92,17 +119,14 @@ def preflight(settings: ModelSettings) -> None:
         backbone.preflight(str(settings.backbone), settings.revision)
 
 
-def _with_heads(settings: ModelSettings, language_model: Any, spec: TaskSpec) -> DualModel:
-    head = ClassHead(backbone.hidden_size(language_model), spec.num_labels)
-    if settings.tuning in backbone.ADAPTED:
-        language_model = backbone.add_lora(
-            language_model,
-            rank=settings.lora.rank,
-            alpha=settings.lora.alpha,
-            dropout=settings.lora.dropout,
-            targets=settings.lora.targets,
-        )
-    return DualModel(language_model, head, tuning=settings.tuning, starts_at=settings.lora.starts_at)
+def _template(settings: ModelSettings, tokenizer: Any, spec: TaskSpec) -> Template:
+    return build_template(
+        tokenizer,
+        spec,
+        max_length_tokens=settings.max_length_tokens,
+        max_explanation_tokens=settings.max_explanation_tokens,
+        truncation=settings.truncation,
+    )
 
 
 def _check_context(settings: ModelSettings, context_tokens: int | None) -> None:

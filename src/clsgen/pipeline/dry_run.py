@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,10 @@ from clsgen.config.run import RunConfig
 from clsgen.data.batch import EncodedExample
 from clsgen.model import backbone
 from clsgen.model.dual import DualModel
-from clsgen.pipeline.prepare import prepare
+from clsgen.pipeline.prepare import Prepared, prepare, prepare_questions
+from clsgen.pipeline.questions import is_joint
 from clsgen.training.objective import check_trackers
+from clsgen.types import ROLES
 
 NUM_SHOWN = 3
 
@@ -65,35 +68,36 @@ def dry_run(config: RunConfig) -> DryRun:
     Raises:
         ClsgenError: Whatever training would refuse.
     """
-    prepared = prepare(config)
+    parts = list((prepare_questions(config) if is_joint(config) else {"": prepare(config)}).values())
     check_trackers(config.train.report_to)
-    rows = prepared.train.rows
+    rows = [row for part in parts for row in part.train.rows]
+    model, reference_bytes = parts[0].built.model, parts[0].reference_bytes
     lengths = [row.num_tokens for row in rows]
     counts, edges = np.histogram(lengths, bins=min(12, len(set(lengths))))
-    decode = prepared.built.renderer.decode_all
-    labels = prepared.spec.labels
     return DryRun(
-        num_parameters=prepared.built.model.num_parameters(),
-        num_trained=prepared.built.model.num_parameters(trained_only=True),
-        memory_bytes=memory_estimate(config, prepared.built.model, rows, reference_bytes=prepared.reference_bytes),
+        num_parameters=model.num_parameters(),
+        num_trained=model.num_parameters(trained_only=True),
+        memory_bytes=memory_estimate(config, model, rows, reference_bytes=reference_bytes),
         num_tokens=lengths,
         histogram={int(np.ceil(edge)): int(count) for edge, count in zip(edges[1:], counts, strict=True)},
         share_cut=sum(row.num_cut_tokens > 0 for row in rows) / len(rows),
-        num_rows={role: len(examples) for role, examples in prepared.split.roles.items()},
-        dropped=dict(prepared.dropped),
-        sources=dict(prepared.sources),
-        rows=[
-            RenderedRow(
-                id=row.id,
-                label=labels[row.label] if row.label >= 0 else "(none)",
-                mode=row.mode,
-                prompt=decode(row.prompt_ids[:-1]),
-                decision_token=decode(row.prompt_ids[-1:]),
-                target=decode(row.target_ids),
-            )
-            for row in rows[:NUM_SHOWN]
-        ],
-        is_restricted=prepared.spec.is_restricted,
+        num_rows={role: sum(len(part.split.roles[role]) for part in parts) for role in ROLES},
+        dropped=dict(sum((Counter(part.dropped) for part in parts), Counter())),
+        sources=dict(sum((Counter(part.sources) for part in parts), Counter())),
+        rows=[_rendered(part, row) for part in parts for row in part.train.rows[: max(1, NUM_SHOWN // len(parts))]],
+        is_restricted=any(part.spec.is_restricted for part in parts),
+    )
+
+
+def _rendered(part: Prepared, row: EncodedExample) -> RenderedRow:
+    decode = part.built.renderer.decode_all
+    return RenderedRow(
+        id=row.id,
+        label=part.spec.labels[row.label] if row.label >= 0 else "(none)",
+        mode=row.mode,
+        prompt=decode(row.prompt_ids[:-1]),
+        decision_token=decode(row.prompt_ids[-1:]),
+        target=decode(row.target_ids),
     )
 
 

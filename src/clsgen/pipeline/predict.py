@@ -9,9 +9,11 @@ from typing import NamedTuple
 from clsgen.artifacts import sha256_of
 from clsgen.config.data import ColumnSettings
 from clsgen.config.load import load_config
+from clsgen.data.columns import ReadExamples
 from clsgen.data.source import read_examples
 from clsgen.data.split import components
-from clsgen.inference.batch import predict_file
+from clsgen.inference.batch import QuestionRows, predict_file, predict_files
+from clsgen.inference.panel import Panel
 from clsgen.inference.predictor import Classifier, Explain
 from clsgen.types import ExplanationMode
 
@@ -30,8 +32,61 @@ def columns_of(model: Path) -> ColumnSettings:
     New rows need no explanation and no groups, so those columns are not asked for.
     """
     config_file = model.resolve().parent / "config.yaml"
-    columns = load_config(config_file).data.columns if config_file.is_file() else ColumnSettings()
+    columns = ColumnSettings()
+    if config_file.is_file():
+        data = load_config(config_file).data
+        columns = data.columns
+        if data.question is not None:
+            columns = columns.model_copy(update={"label": data.questions[data.question].label})
     return columns.model_copy(update={"explanation": None, "group": ()})
+
+
+def rows_of_panel(panel: Panel, source: str, columns: Mapping[str, object]) -> dict[str, ReadExamples]:
+    """Name -> the rows of a source as each question's run would read them.
+
+    Args:
+        panel: The models, loaded from their directories.
+        source: As for `predict_source`.
+        columns: Columns that replace those of the run: text, question, id, group.
+
+    Raises:
+        DataError: A missing column, a broken line, a duplicate id.
+    """
+    return {
+        name: read_examples(
+            source,
+            columns_of(model).model_copy(update=dict(columns)),
+            labels=panel.classifiers[name].labels,
+            needs_label=False,
+        )
+        for name, model in panel.folders.items()
+    }
+
+
+def predict_panel(
+    panel: Panel,
+    rows: Mapping[str, ReadExamples],
+    folder: Path,
+    *,
+    explain: tuple[Explain, ExplanationMode],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PredictedFile:
+    """Predict rows for each question of a run, into `folder/NAME.jsonl`.
+
+    Args:
+        panel: The models.
+        rows: What `rows_of_panel` gives.
+        folder: Where the files go.
+        explain: For which rows a reason is written, and in which mode.
+        on_progress: Called with (rows done, rows in all).
+    """
+    questions = {
+        name: QuestionRows(each.examples, sha256_of(panel.folders[name] / "manifest.json"))
+        for name, each in rows.items()
+    }
+    num_resumed = predict_files(panel, questions, folder, explain=explain, on_progress=on_progress)
+    first = next(iter(rows.values()))
+    return PredictedFile(len(first.examples), num_resumed, first.dropped)
 
 
 def predict_source(

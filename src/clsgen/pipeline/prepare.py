@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from transformers import set_seed
 
@@ -16,11 +17,12 @@ from clsgen.data.teacher.extractive import ExtractiveTeacher
 from clsgen.errors import ConfigError, RestrictedError
 from clsgen.evaluation.subgroups import check_column
 from clsgen.model.calibration import check_counts
+from clsgen.model.dual import DualModel
 from clsgen.model.losses import balanced_weights, normalise_weights
-from clsgen.pipeline.build import Built, build, preflight
+from clsgen.pipeline.build import Built, Language, load_language, preflight, with_head
 from clsgen.pipeline.explanations import with_explanations
 from clsgen.pipeline.folder import RunFolder
-from clsgen.pipeline.rows import load_split
+from clsgen.pipeline.rows import LoadedSplit, load_questions, load_split
 from clsgen.training.objective import is_bfloat16
 from clsgen.types import Example, Role, TaskSpec
 
@@ -51,7 +53,17 @@ class Prepared:
     sources: Mapping[str, int]
     has_explanations: bool
     class_weights: tuple[float, ...] | None
-    reference_bytes: int
+    reference_bytes: int = 0
+
+
+class _Rows(NamedTuple):
+    """A task and its rows with their explanations, before there is a model; see `Prepared`."""
+
+    spec: TaskSpec
+    split: Split
+    dropped: Mapping[str, int]
+    sources: Mapping[str, int]
+    class_weights: tuple[float, ...] | None
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -61,7 +73,35 @@ def prepare(config: RunConfig) -> Prepared:
         ClsgenError: Whatever is wrong with settings, data or backbone, found before training.
     """
     preflight(config.model)
-    spec, split, dropped = load_split(config.data)
+    rows = _rows(config, load_split(config.data))
+    set_seed(config.train.seed)
+    language = _language(config, [rows])
+    prepared = _encoded(config, rows, with_head(config.model, language, rows.spec))
+    return replace(prepared, reference_bytes=prepare_model(config, prepared.built.model))
+
+
+def prepare_questions(config: RunConfig) -> dict[str, Prepared]:
+    """The same for a run that asks several questions: a head each on one language model, by name.
+
+    Raises:
+        ClsgenError: As for `prepare`.
+    """
+    preflight(config.model)
+    rows = {name: _rows(config, loaded) for name, loaded in load_questions(config.data).items()}
+    set_seed(config.train.seed)
+    language = _language(config, list(rows.values()))
+    return {name: _encoded(config, each, with_head(config.model, language, each.spec)) for name, each in rows.items()}
+
+
+def _language(config: RunConfig, rows: Sequence[_Rows]) -> Language:
+    train = {each.spec: each.split.roles["train"] for each in rows}
+    folder = RunFolder(Path(config.output)).model
+    return load_language(config.model, train, seed=config.train.seed, folder=folder)
+
+
+def _rows(config: RunConfig, loaded: LoadedSplit) -> _Rows:
+    """Rows in their roles, explained and counted; whatever is wrong with them is found here."""
+    spec, split, dropped = loaded
     if spec.is_restricted and config.train.report_to:
         raise RestrictedError(f"train.report_to must be empty for the restricted task {spec.name}. Remove it.")
     weights = class_weights(config.train.class_weights, label_counts(split.roles["train"], spec))
@@ -69,11 +109,12 @@ def prepare(config: RunConfig) -> Prepared:
     for name in config.data.columns.subgroups:
         check_column(name, [row.metadata.get(name) for row in split.roles["test"]])
     roles, sources = explained_roles(config, spec, split)
-    split = Split(roles, split.groups, split.dropped)
-    set_seed(config.train.seed)
-    built = build(
-        config.model, spec, roles["train"], seed=config.train.seed, folder=RunFolder(Path(config.output)).model
-    )
+    return _Rows(spec, Split(roles, split.groups, split.dropped), dropped, sources, weights)
+
+
+def _encoded(config: RunConfig, rows: _Rows, built: Built) -> Prepared:
+    """The rows as ids."""
+    roles = rows.split.roles
     has_explanations = config.train.explanation_weight > 0 and any(row.explanation for row in roles["train"])
     train = encode_examples(
         roles["train"],
@@ -89,25 +130,24 @@ def prepare(config: RunConfig) -> Prepared:
             "an explanation that fits (model.max_explanation_tokens). Choose loss or class_loss."
         )
     return Prepared(
-        spec=spec,
-        split=split,
+        spec=rows.spec,
+        split=rows.split,
         built=built,
         train=train,
         validation=validation,
-        dropped=dict(Counter(dropped) + Counter(train.dropped)),
-        sources=sources,
+        dropped=dict(Counter(rows.dropped) + Counter(train.dropped)),
+        sources=rows.sources,
         has_explanations=has_explanations,
-        class_weights=weights,
-        reference_bytes=_prepare_model(config, built),
+        class_weights=rows.class_weights,
     )
 
 
-def _prepare_model(config: RunConfig, built: Built) -> int:
+def prepare_model(config: RunConfig, model: DualModel) -> int:
     """Switch on what training needs beside the weights; bytes of the frozen copy, if one is kept."""
     if config.train.gradient_checkpointing:
-        built.model.enable_gradient_checkpointing()
+        model.enable_gradient_checkpointing()
     is_copied = config.train.kl_weight > 0 and config.model.tuning == "full"
-    return built.model.keep_reference() if is_copied else 0
+    return model.keep_reference() if is_copied else 0
 
 
 def label_counts(rows: Sequence[Example], spec: TaskSpec) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from clsgen.model.attention import blocked_attention
 from clsgen.model.checkpoint import Bundle, merged, read_record, save_bundle
 from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_rule
 from clsgen.pipeline.folder import RunFolder
-from clsgen.pipeline.monitor import monitor
-from clsgen.pipeline.prepare import Prepared, prepare, summary
+from clsgen.pipeline.prepare import Prepared, prepare, prepare_questions, summary
+from clsgen.pipeline.questions import hand_out, is_joint, link_same_files, part_configs, task_of
 from clsgen.training.objective import check_trackers, is_bfloat16, objective_of, training_arguments
 from clsgen.training.trainer import DualTrainer, early_stopping
 from clsgen.types import Example
@@ -61,61 +61,84 @@ def train_run(
         raise ConfigError("train: --merge needs an adapter that acts on every token; activated does not. Leave it out.")
     folder = RunFolder(Path(config.output))
     _check_claim(folder, config, is_resumed=is_resumed)
-    if is_resumed and (folder.model / "clsgen.json").is_file():
+    if is_resumed and _is_complete(config, folder):
         notify("This run is complete: there is nothing to resume.")
         return folder.path
-    prepared = prepare(config)
+    configs = part_configs(config) if is_joint(config) else {"": config}
+    parts = prepare_questions(config) if is_joint(config) else {"": prepare(config)}
     check_trackers(config.train.report_to)
-    spec, split = prepared.spec, prepared.split
+    save_config(config, _made(folder, parts.values()).config_file)
+    for name, prepared in parts.items():
+        _begin(configs[name], prepared, notify=_named(name, notify))
+    history = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
+    notify("Calibrating on the calibration rows, through the serving path.")
+    bundles = {name: _finish(configs[name], prepared, history) for name, prepared in parts.items()}
+    if is_merged:  # when every adapter is saved: merging takes it out of the language model that they share
+        for name, bundle in bundles.items():
+            whole = merged_and_compared(bundle, parts[name].split.roles["calibration"])
+            save_bundle(whole, RunFolder(Path(configs[name].output)).model)
+    if is_joint(config):
+        link_same_files([RunFolder(Path(each.output)).model for each in configs.values()])
+        write_json_atomic(folder.manifest, {"questions": list(parts), "history": history})
+    return folder.path
+
+
+def _made(folder: RunFolder, parts: Iterable[Prepared]) -> RunFolder:
+    """The run directory, shut to others where a task is restricted."""
     make_folder(folder.path)
-    if spec.is_restricted:
+    if any(prepared.spec.is_restricted for prepared in parts):
         folder.path.chmod(0o700)  # tokenizer, checkpoints and weights were made from the texts too
+    return folder
+
+
+def _named(name: str, notify: Notify) -> Notify:
+    return (lambda message: notify(f"{name}: {message}")) if name else notify
+
+
+def _begin(config: RunConfig, prepared: Prepared, *, notify: Notify) -> None:
+    """Write settings, rows and the record of a question's run directory, and tell what it has."""
+    folder, split = _made(RunFolder(Path(config.output)), [prepared]), prepared.split
     save_config(config, folder.config_file)
-    hashes = folder.write_rows(split.roles, split.groups, is_restricted=spec.is_restricted)
+    hashes = folder.write_rows(split.roles, split.groups, is_restricted=prepared.spec.is_restricted)
     _check_same_rows(folder, hashes)
     record = _record(config, prepared, hashes)
     write_json_atomic(folder.manifest, record)
     notify(summary(config, prepared))
     for role, count in record["shared_with_test"].items():
         notify(f"Leak, allowed by data.allow_leaks: {count} test rows share a group or document with {role}.")
-    history = fit(config, prepared, folder, is_resumed=is_resumed, callbacks=callbacks)
-    notify("Calibrating on the calibration rows, through the serving path.")
-    bundle = _uncalibrated(config, prepared)
-    bundle = calibrated(bundle, split.roles["calibration"], config.calibrate, predict=config.predict)
+
+
+def _finish(config: RunConfig, prepared: Prepared, history: list[dict[str, Any]]) -> Bundle:
+    """Calibrate, choose the threshold, save the model directory."""
+    folder, rows = RunFolder(Path(config.output)), prepared.split.roles["calibration"]
+    bundle = calibrated(_uncalibrated(config, prepared), rows, config.calibrate, predict=config.predict)
     save_bundle(bundle, folder.model)
-    if is_merged:
-        save_bundle(merged_and_compared(bundle, split.roles["calibration"]), folder.model)
-    write_json_atomic(folder.manifest, record | {"history": history})
-    return folder.path
+    write_json_atomic(folder.manifest, read_record(folder.manifest) | {"history": history})
+    return bundle
 
 
 def fit(
     config: RunConfig,
-    prepared: Prepared,
+    parts: Mapping[str, Prepared],
     folder: RunFolder,
     *,
     is_resumed: bool,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> list[dict[str, Any]]:
-    """Run the trainer; the model of `prepared` is the best one afterwards.
+    """Run the trainer; the models of `parts`, one a question, are the best ones afterwards.
 
     Returns:
         The trainer's log: losses and monitored figures by step.
     """
-    built, train = prepared.built, config.train
+    task, train = task_of(config, parts), config.train
     trainer = DualTrainer(
-        built.model,
-        training_arguments(train, folder.checkpoints, has_validation=bool(prepared.validation.rows)),
-        train_rows=prepared.train.rows,
-        validation_rows=prepared.validation.rows,
-        objective=objective_of(train, prepared.class_weights),
-        pad_id=built.pad_id,
-        on_evaluate=monitor(
-            built.renderer,
-            prepared.split.roles["validation"],
-            pad_id=built.pad_id,
-            num_explanations=train.num_monitor_explanations if prepared.has_explanations else 0,
-        ),
+        task.model,
+        training_arguments(train, folder.checkpoints, has_validation=bool(task.validation)),
+        train_rows=task.train,
+        validation_rows=task.validation,
+        objective=objective_of(train, task.class_weights, task.spans),
+        pad_id=next(iter(parts.values())).built.pad_id,
+        on_evaluate=task.on_evaluate,
         callbacks=[*callbacks, *early_stopping(train.patience)],
     )
     checkpoint = last_whole_checkpoint(folder.checkpoints) if is_resumed else None
@@ -123,9 +146,10 @@ def fit(
         best = state["best_model_checkpoint"]
         trainer.restore(checkpoint if best is None else folder.checkpoints / Path(best).name)
     else:
-        with blocked_attention(built.model.language_model) if is_bfloat16(train) else nullcontext():
+        with blocked_attention(task.model.language_model) if is_bfloat16(train) else nullcontext():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         state = {"log_history": trainer.state.log_history}
+    hand_out(task, parts)
     history: list[dict[str, Any]] = state["log_history"]
     return history
 
@@ -186,6 +210,12 @@ def finished_state(checkpoint: Path) -> dict[str, Any] | None:
     state = read_record(checkpoint / "trainer_state.json")
     control = state["stateful_callbacks"]["TrainerControl"]["args"]
     return state if control["should_training_stop"] or state["global_step"] >= state["max_steps"] else None
+
+
+def _is_complete(config: RunConfig, folder: RunFolder) -> bool:
+    """Whether every model directory of the run stands."""
+    parts = [Path(each.output) for each in part_configs(config).values()] if is_joint(config) else [folder.path]
+    return all((RunFolder(part).model / "clsgen.json").is_file() for part in parts)
 
 
 def _check_claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> None:

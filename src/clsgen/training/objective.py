@@ -26,6 +26,7 @@ class Objective:
         class_weights: (C,) normalised, None: all 1.
         label_smoothing: Share of the class target spread over all classes.
         head_learning_rate: Peak learning rate of the class head.
+        spans: Columns of the head that answer each question, (first, one after the last); None: all answer one.
     """
 
     class_loss_weight: float
@@ -34,9 +35,14 @@ class Objective:
     class_weights: tuple[float, ...] | None
     label_smoothing: float
     head_learning_rate: float
+    spans: tuple[tuple[int, int], ...] | None = None
 
 
-def objective_of(settings: TrainSettings, class_weights: tuple[float, ...] | None) -> Objective:
+def objective_of(
+    settings: TrainSettings,
+    class_weights: tuple[float, ...] | None,
+    spans: tuple[tuple[int, int], ...] | None = None,
+) -> Objective:
     """The objective of a run; class weights are derived from its train rows by the caller."""
     return Objective(
         class_loss_weight=settings.class_loss_weight,
@@ -47,6 +53,7 @@ def objective_of(settings: TrainSettings, class_weights: tuple[float, ...] | Non
         head_learning_rate=(
             settings.learning_rate if settings.head_learning_rate is None else settings.head_learning_rate
         ),
+        spans=spans,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -16,10 +16,22 @@ class LengthGroupedSampler(Sampler[int]):
 
     Rows are shuffled, cut into pools of 50 batches, and each pool is sorted by length: little padding, yet another
     order every epoch. The order depends on seed and epoch only, so a resumed run sees what an uninterrupted one does.
+
+    Args:
+        lengths: Tokens of each row.
+        batch_size: Rows a batch.
+        seed: Of the order.
+        documents: What each row is about: rows about one document stand side by side. None: each by itself.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, lengths: Sequence[int], *, batch_size: int, seed: int, documents: Sequence[Hashable] | None = None
+    ) -> None:
         self._lengths = list(lengths)
+        units: dict[Hashable, list[int]] = {}
+        for row, document in enumerate(range(len(lengths)) if documents is None else documents):
+            units.setdefault(document, []).append(row)
+        self._units = list(units.values())
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
@@ -33,11 +45,13 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
-        order = torch.randperm(len(self._lengths), generator=generator).tolist()
-        pool = self._batch_size * MEGABATCHES
+        order = torch.randperm(len(self._units), generator=generator).tolist()
+        pool = max(1, self._batch_size * MEGABATCHES * len(self._units) // max(1, len(self._lengths)))
         batches: list[list[int]] = []
         for start in range(0, len(order), pool):
-            rows = sorted(order[start : start + pool], key=lambda row: -self._lengths[row])
+            units = [self._units[index] for index in order[start : start + pool]]
+            longest = sorted(units, key=lambda unit: -max(self._lengths[row] for row in unit))
+            rows = [row for unit in longest for row in unit]
             batches += [rows[at : at + self._batch_size] for at in range(0, len(rows), self._batch_size)]
         whole = [batch for batch in batches if len(batch) == self._batch_size]
         rest = [batch for batch in batches if len(batch) < self._batch_size]

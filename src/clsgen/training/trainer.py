@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
-from clsgen.data.batch import UNLABELLED, EncodedExample, collate, plan_batches
+from clsgen.data.batch import UNLABELLED, EncodedExample, collate, document_of, plan_batches
 from clsgen.errors import ArtifactError, HardwareError, TrainingError
 from clsgen.model.dual import DualModel, DualOutput
-from clsgen.model.losses import LossSum, class_loss, kl_to_base, token_loss
+from clsgen.model.losses import LossSum, class_loss_by_question, kl_to_base, token_loss
 from clsgen.training.objective import Objective
 from clsgen.training.sampler import LengthGroupedSampler
 
@@ -121,9 +121,10 @@ class DualTrainer(Trainer):
     def _terms(self, output: DualOutput, inputs: Mapping[str, Tensor]) -> dict[str, tuple[LossSum, float]]:
         objective = self._objective
         weights = objective.class_weights
-        classes = class_loss(
+        classes = class_loss_by_question(
             output.class_logits_BC,
             inputs["labels_B"],
+            self._spans(output),
             class_weights_C=None if weights is None else torch.tensor(weights, device=output.class_logits_BC.device),
             label_smoothing=objective.label_smoothing,
         )
@@ -134,6 +135,9 @@ class DualTrainer(Trainer):
         if output.base_logits_NV is not None:
             terms["kl"] = (kl_to_base(output.base_logits_NV, output.token_logits_NV), objective.kl_weight)
         return terms
+
+    def _spans(self, output: DualOutput) -> Sequence[tuple[int, int]]:
+        return self._objective.spans or [(0, output.class_logits_BC.shape[1])]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the terms of the loss, mean per step since the last log."""
@@ -149,7 +153,10 @@ class DualTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows: list[EncodedExample] = self.train_dataset if train_dataset is None else train_dataset
         return LengthGroupedSampler(
-            [row.num_tokens for row in rows], batch_size=self._train_batch_size, seed=self.args.seed
+            [row.num_tokens for row in rows],
+            batch_size=self._train_batch_size,
+            seed=self.args.seed,
+            documents=None if self._objective.spans is None else [document_of(row) for row in rows],
         )
 
     def create_optimizer(self, model: Any = None) -> Any:
@@ -193,7 +200,10 @@ class DualTrainer(Trainer):
                     **{name: tensor for name, tensor in batch.items() if name not in ("labels_B", "target_N")}
                 )
                 for name, term in (
-                    ("class_loss", class_loss(output.class_logits_BC, batch["labels_B"])),
+                    (
+                        "class_loss",
+                        class_loss_by_question(output.class_logits_BC, batch["labels_B"], self._spans(output)),
+                    ),
                     ("explanation_loss", token_loss(output.token_logits_NV, batch["target_N"])),
                 ):
                     totals[name][0] += float(term.total)
