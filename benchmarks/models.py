@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from clsgen.config.load import load_config
 from clsgen.config.model import ModelSettings
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.checkpoint import Bundle, save_bundle
 from clsgen.pipeline.build import build
 from clsgen.pipeline.calibrate import identity_calibrator, identity_rule
+from clsgen.pipeline.train import train_run
 from clsgen.tasks.synthetic import generate_notes
 from clsgen.types import Example, TaskSpec
 
@@ -60,6 +62,38 @@ def model_folder(vocabulary: int, *, width: int = 384, num_layers: int = 8) -> P
         )
         save_bundle(bundle, folder)
     return folder
+
+
+def read_documents(file: str) -> list[str]:
+    """The texts of `documents_file`."""
+    found: list[str] = json.loads(Path(file).read_text(encoding="utf-8"))
+    return found
+
+
+def wanted_lengths(num_documents: int) -> list[int]:
+    """Tokens that each document's explanation has: 64 to 200."""
+    draw = random.Random(1)
+    return [draw.randint(64, 200) for _ in range(num_documents)]
+
+
+def lengths_file(num_rows: int) -> Path:
+    """A JSON list of log-normal prompt lengths in tokens, median 400; made where it is not there."""
+    file = FOLDER / f"lengths-{num_rows}.json"
+    if not file.exists():
+        draw = random.Random(2)
+        lengths = [min(max(round(400 * draw.lognormvariate(0, 0.8)), 32), 2048) for _ in range(num_rows)]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(lengths), encoding="utf-8")
+    return file
+
+
+def quoting_run() -> Path:
+    """The embedded base trained for an epoch on generated notes, whose reasons quote the note; made once."""
+    run = FOLDER / "quoting"
+    if not (run / "model" / "clsgen.json").exists():
+        overrides = [f"output={run}", "train.epochs=1", "data.num_rows=1200"]
+        train_run(load_config(Path("examples/synthetic.yaml"), overrides))
+    return run
 
 
 def base_folder(vocabulary: int) -> Path:

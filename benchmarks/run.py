@@ -5,7 +5,7 @@
     python benchmarks/run.py --rows classify-256   # some
     python benchmarks/run.py --page                # docs/benchmarks/cpu.md from the figures that are there
 
-Rows are merged into docs/benchmarks/cpu.json by name and peer. Peers run under benchmarks/.venv, or under the
+Rows are merged into docs/benchmarks/cpu.json by name. Peers run under benchmarks/.venv, or under the
 interpreter that CLSGEN_PEERS_PYTHON names.
 """
 
@@ -19,83 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from clsgen.artifacts import write_json_atomic, write_text_atomic
-from harness import PEERS, Row, Side, measure
-from models import base_folder, documents_file, model_folder
+from harness import PEERS, Growth, Row, measure, measure_growth
+from table import growths, rows
 
 FIGURES = Path("docs/benchmarks/cpu.json")
 PAGE = Path("docs/benchmarks/cpu.md")
-
-
-def rows(num_documents: int) -> list[Row]:
-    """Every row; models and documents are made where they are not there."""
-    small = str(model_folder(3072))
-    documents = str(documents_file(num_documents))
-    found = [
-        Row(
-            f"classify-{num_tokens}",
-            "the bare backbone's forward",
-            Side("rows.inference:classify_ids", {"model": small, "num_tokens": num_tokens}),
-            Side("rows.peers:forward", {"model": small, "num_tokens": num_tokens}, is_peer=True),
-            bar=0.95,
-            is_speedup=False,
-        )
-        for num_tokens in (256, 1024, 4096)
-    ]
-    found += [
-        Row(
-            "classify-mixed",
-            f"transformers pipeline, batch size {batch_size}",
-            Side("rows.inference:classify_documents", {"model": small, "documents": documents}),
-            Side(
-                "rows.peers:classify_documents",
-                {"model": small, "documents": documents, "batch_size": batch_size},
-                is_peer=True,
-            ),
-            bar=bar,
-        )
-        for batch_size, bar in ((8, 3.5), (1, 1.1))
-    ]
-    for vocabulary, bar in ((32768, 2.3), (131072, 3.8)):
-        batch = {"model": str(base_folder(vocabulary)), "num_rows": 2, "num_prompt": 1024, "num_target": 64}
-        joint = Side("rows.training:joint_step", batch)
-        fine_tunes = Side("rows.peers_training:two_fine_tunes", batch, is_peer=True)
-        trl = Side("rows.peers_training:trl_step", batch, is_peer=True)
-        found.append(Row(f"train-step-{vocabulary}", "two fine-tunes", joint, fine_tunes, bar=bar))
-        found.append(Row(f"train-step-{vocabulary}", "TRL SFTTrainer", joint, trl, bar=1.0))
-        if vocabulary > 100_000:
-            found.append(
-                Row("train-memory", "two fine-tunes", joint, fine_tunes, bar=0.25, is_speedup=False, is_memory=True)
-            )
-    batch = {"model": small, "num_rows": 4, "num_prompt": 1024, "num_target": 64}
-    for starts_at in ("document_end", "decision"):
-        activated = Side("rows.training:joint_step", {**batch, "starts_at": starts_at})
-        name, ours = f"activated-{starts_at}", Side("rows.training:joint_step", batch)
-        found.append(Row(name, "clsgen's own joint step", activated, ours, bar=2.0))
-        found.append(
-            Row(
-                f"{name}-memory", "clsgen's own joint step", activated, ours, bar=0.45, is_speedup=False, is_memory=True
-            )
-        )
-    both = {"model": small, "num_tokens": 1024, "num_new": 64}
-    asked = {"model": small, "num_tokens": 2000, "num_questions": 10}
-    return [
-        *found,
-        Row(
-            "classify-and-explain",
-            "stock generate of the explanation alone",
-            Side("rows.inference:explain_ids", both),
-            Side("rows.peers:generate_ids", both, is_peer=True),
-            bar=1.03,
-            is_speedup=False,
-        ),
-        Row(
-            "ten-questions",
-            "ten separate calls",
-            Side("rows.inference:questions", {**asked, "is_together": True}),
-            Side("rows.inference:questions", {**asked, "is_together": False}),
-            bar=5.0,
-        ),
-    ]
 
 
 def main() -> None:
@@ -110,15 +38,18 @@ def main() -> None:
     if not arguments.page:
         if not PEERS.exists():
             parser.error(f"the peers' environment must be there ({PEERS}); install it as the help says")
-        known = rows(arguments.documents)
+        known: list[Row | Growth] = [*rows(arguments.documents), *growths()]
         for row in known:
             if arguments.rows is not None and row.name not in arguments.rows:
                 continue
-            found = measure(row, num_runs=arguments.runs)
-            kept = [*(each for each in kept if (each["row"], each["peer"]) != (row.name, row.peer_name)), found]
-            print(f"{row.name} | {row.peer_name}: {found['ratio']:.3f} (bar {row.bar}, met {found['met']})", flush=True)
-            order = {(each.name, each.peer_name): at for at, each in enumerate(known)}
-            kept.sort(key=lambda each: order.get((each["row"], each["peer"]), len(order)))
+            found = measure_growth(row) if isinstance(row, Growth) else measure(row, num_runs=arguments.runs)
+            kept = [*(each for each in kept if each["row"] != row.name), found]
+            print(
+                f"{row.name} | {found['peer']}: {found['ratio']:.3f} (bar {found['bar']}, met {found['met']})",
+                flush=True,
+            )
+            order = {each.name: at for at, each in enumerate(known)}
+            kept.sort(key=lambda each: order.get(each["row"], len(order)))
             FIGURES.parent.mkdir(parents=True, exist_ok=True)
             write_json_atomic(FIGURES, {"machine": machine(), "rows": kept})
     write_text_atomic(PAGE, page(json.loads(FIGURES.read_text(encoding="utf-8"))))
@@ -156,7 +87,7 @@ def page(figures: dict[str, Any]) -> str:
     for row in figures["rows"]:
         spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
         sign = ">=" if row["direction"] == "peer / clsgen" else "<="
-        bar = "shown" if row["bar"] is None else f"{sign} {row['bar']}"
+        bar = "shown" if row["bar"] is None else f"{sign} {row['bar']:.3g}"
         met = {True: "yes", False: "no", None: ""}[row["met"]]
         other = row["difference"]
         text = "not compared" if other is None else other if isinstance(other, str) else f"{other:.1e}"

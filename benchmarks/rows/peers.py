@@ -47,6 +47,46 @@ def classify_documents(model: str, documents: str, batch_size: int) -> Callable[
     return run
 
 
+def classify_and_generate(model: str, documents: str, lengths: list[int]) -> Callable[[], Any]:
+    """Two models as people write it: the pipeline, then generate in batches of 8, padded on the left."""
+    classify = classify_documents(model, documents, 8)
+    tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+    network = AutoModelForCausalLM.from_pretrained(model).eval()
+    texts = json.loads(Path(documents).read_text(encoding="utf-8"))
+
+    @torch.inference_mode()
+    def run() -> None:
+        classify()
+        for start in range(0, len(texts), 8):
+            batch = tokenizer(
+                texts[start : start + 8], return_tensors="pt", padding=True, truncation=True, max_length=4352
+            )
+            ends = _Ends(lengths[start : start + 8], batch["input_ids"].shape[1], tokenizer.eos_token_id)
+            network.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                max_new_tokens=256,
+                do_sample=False,
+                logits_processor=[ends],
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+
+    return run
+
+
+class _Ends:
+    """Ends each row at its length, and not before."""
+
+    def __init__(self, lengths: list[int], num_prompt: int, end_id: int) -> None:
+        self._lengths, self._num_prompt, self._end_id = torch.tensor(lengths), num_prompt, end_id
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        is_last = input_ids.shape[1] - self._num_prompt + 1 >= self._lengths
+        scores[:, self._end_id] = torch.where(is_last, torch.inf, -torch.inf)
+        return scores
+
+
 def generate_ids(model: str, num_tokens: int, num_new: int) -> Callable[[], Any]:
     """Stock generate of the text alone."""
     network = AutoModelForCausalLM.from_pretrained(model).eval()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,6 +51,43 @@ def two_fine_tunes(model: str, num_rows: int, num_prompt: int, num_target: int) 
         optimizers[1].zero_grad()
 
     return step
+
+
+def trainer_epoch(model: str, lengths: str, batch_size: int, num_target: int) -> Callable[[], Any]:
+    """The stock Trainer over rows of mixed length, in random order and padded to each batch's longest: text alone."""
+    from torch.nn.utils.rnn import pad_sequence  # noqa: PLC0415
+    from transformers import Trainer, TrainingArguments  # noqa: PLC0415
+
+    writer = get_peft_model(AutoModelForCausalLM.from_pretrained(model), lora("CAUSAL_LM"))
+    rows = []
+    for row, length in enumerate(json.loads(Path(lengths).read_text(encoding="utf-8"))):
+        prompt = [(7 * at + row) % 2900 + 50 for at in range(length)]
+        target = [(11 * at + row) % 2900 + 50 for at in range(num_target)]
+        rows.append({"input_ids": prompt + target, "labels": [-100] * length + target})
+
+    def padded(batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        ids = [torch.tensor(row["input_ids"]) for row in batch]
+        labels = [torch.tensor(row["labels"]) for row in batch]
+        return {
+            "input_ids": pad_sequence(ids, batch_first=True),
+            "labels": pad_sequence(labels, batch_first=True, padding_value=-100),
+            "attention_mask": pad_sequence([torch.ones_like(each) for each in ids], batch_first=True),
+        }
+
+    def run() -> None:
+        arguments = TrainingArguments(
+            output_dir=tempfile.mkdtemp(),
+            per_device_train_batch_size=batch_size,
+            num_train_epochs=1,
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_steps=1000,
+        )
+        Trainer(model=writer, args=arguments, train_dataset=rows, data_collator=padded).train()
+
+    return run
 
 
 def trl_step(model: str, num_rows: int, num_prompt: int, num_target: int) -> Callable[[], Any]:

@@ -9,6 +9,7 @@ import torch
 
 from clsgen.data.batch import EncodedExample, collate
 from clsgen.model import backbone
+from clsgen.model.decoder import can_read
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
 from clsgen.model.losses import class_loss, token_loss
@@ -41,7 +42,9 @@ def joint_step(
     adapted = backbone.add_lora(base, rank=RANK, alpha=ALPHA, dropout=0.0, targets=None)
     head = ClassHead(backbone.hidden_size(adapted), 2)
     tuning = "lora" if starts_at is None else "activated"
-    dual = DualModel(adapted, head, tuning=tuning, starts_at=starts_at).train()
+    dual = DualModel(adapted, head, tuning=tuning, starts_at=starts_at)
+    dual.is_packed = can_read(adapted)  # as a run on a processor does
+    dual.train()
     optimizer = torch.optim.AdamW([each for each in dual.parameters() if each.requires_grad], lr=1e-4)
     batch = collate(rows_of(num_rows, num_prompt, num_target), pad_id=0)._asdict()
     inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels_B", "target_N")}

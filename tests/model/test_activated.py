@@ -82,12 +82,13 @@ def test_nothing_before_the_start_feels_the_adapter(base):
     """With the adapter's keys and values changed, what the base kept of the document is the same."""
     built = tiny.dual(base, tuning="activated")
     (row,) = encoded(built, 1)
-    before = built.model.read_before([row.prompt_ids[: row.document_end]])[0]
+    document = tuple(row.prompt_ids[: row.document_end])
+    before = built.model.read_before({document})[document]
     with torch.no_grad():
         for name, parameter in built.model.named_parameters():
             if "lora_B" in name:
                 parameter.mul_(3)
-    again = built.model.read_before([row.prompt_ids[: row.document_end]])[0]
+    again = built.model.read_before({document})[document]
     assert all(
         torch.equal(a, b)
         for old, new in zip(before.layers, again.layers, strict=True)

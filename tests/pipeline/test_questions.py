@@ -192,7 +192,7 @@ def test_training_on_shared_documents_has_the_gradients_of_separate_rows(
     config = settings(tmp_path)
     parts = prepare_questions(config)
     task = task_of(config, parts)
-    assert task.model.shares_documents
+    assert task.model.is_packed
     torch.manual_seed(0)
     torch.nn.init.normal_(task.model.head.weight, std=0.3)
     by_document: dict[str, list[Any]] = {}
@@ -205,7 +205,7 @@ def test_training_on_shared_documents_has_the_gradients_of_separate_rows(
     assert task.spans == ((0, 2), (2, 5))
 
     def gradients(shares: bool) -> dict[str, torch.Tensor]:
-        task.model.shares_documents = shares
+        task.model.is_packed = shares
         task.model.zero_grad()
         output = task.model(**batch)
         loss = class_loss_by_question(output.class_logits_BC, labels_B, task.spans or ()).total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -115,14 +115,11 @@ class FastEngine(Engine):
 
         A document that several prompts ask about is read once; so is what comes before an activated adapter acts.
         """
-        if self.model.starts_at is None:
-            asked = Counter(_document_of(prompt) for prompt in prompts)
-            is_shared = [self.memory is not None or asked[_document_of(prompt)] > 1 for prompt in prompts]
-            starts = [prompt.document_end if shared else 0 for prompt, shared in zip(prompts, is_shared, strict=True)]
-        else:
-            starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
-        known = self._known({tuple(prompt.ids[:start]) for prompt, start in zip(prompts, starts, strict=True) if start})
-        before = [known.get(tuple(prompt.ids[:start])) for prompt, start in zip(prompts, starts, strict=True)]
+        ids, ends = [prompt.ids for prompt in prompts], [prompt.document_end for prompt in prompts]
+        starts = self.model.starts_of(ids, ends, is_shared=self.memory is not None)
+        heads = [tuple(row[:start]) for row, start in zip(ids, starts, strict=True)]
+        known = self._known({head for head in heads if head})
+        before = [known.get(head) for head in heads]
         rest = [prompt.ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
         hidden_BD, own = self._decoder.read(rest, keeps=keeps, after=before)
         if not keeps:
@@ -132,8 +129,7 @@ class FastEngine(Engine):
     def _known(self, rows: Set[tuple[int, ...]]) -> dict[tuple[int, ...], Kept]:
         """Keys and values of rows, which are read where they are not remembered."""
         memory = {} if self.memory is None else self.memory
-        new = sorted(row for row in rows if row not in memory)
-        memory.update(zip(new, self.model.read_before(new), strict=True))
+        memory.update(self.model.read_before({row for row in rows if row not in memory}))
         return memory
 
     def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:

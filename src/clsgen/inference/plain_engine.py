@@ -125,7 +125,7 @@ class PlainEngine(Engine):
             padded = pad_left(rows, pad_id=self._pad_id)
             return self._hidden(padded, padded.position_ids_BL, padded.attention_mask_BL, cache)
         cache = new_cache(self.model.language_model) if cache is None else cache
-        starts = [self.model.start_of(prompt.ids, prompt.document_end) for prompt in prompts]
+        starts = self.model.starts_of([prompt.ids for prompt in prompts], [prompt.document_end for prompt in prompts])
         before = pad_left([row[:start] for row, start in zip(rows, starts, strict=True)], pad_id=self._pad_id)
         with adapter_off(self.model.language_model):
             _, mask_BL = self._hidden(before, before.position_ids_BL, before.attention_mask_BL, cache)

@@ -119,14 +119,6 @@ class Decoder:
             Kept(tuple((key[start:end], value[start:end]) for key, value in kept)) for start, end in spans
         ]
 
-    def read_once(self, rows: Sequence[Sequence[int]]) -> list[Kept]:
-        """Keys and values of each row; rows that are the same are read once and share them."""
-        if not rows:
-            return []
-        distinct = list(dict.fromkeys(tuple(row) for row in rows))
-        kept = dict(zip(distinct, self.read(distinct, keeps=True)[1], strict=True))
-        return [kept[tuple(row)] for row in rows]
-
     def write(self, slots: Slots, rows: Sequence[Sequence[int]]) -> Tensor:
         """Feed each slot its next ids, one or more; its length grows by as many.
 

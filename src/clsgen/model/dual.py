@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +32,8 @@ class DualModel(nn.Module):
         tuning: full, lora, qlora, activated or head_only.
         starts_at: activated: the adapter acts from the "document_end" or from the "decision" position on, and the
             frozen base reads what comes before; None: there is no such part.
-        shares_documents: Whether a document that several rows of a batch are about is read once in training.
+        is_packed: Whether batches are read without padding by `Decoder`, the last layer at the positions that a loss
+            needs alone, and a document once that several rows are about; else, and by default, by the stock forward.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class DualModel(nn.Module):
         self.language_model = language_model
         self.head = head
         self.tuning = tuning
-        self.shares_documents = False
+        self.is_packed = False
         self._reference: tuple[nn.Module, ...] = ()  # in a tuple: no submodule, so never saved or trained
         if tuning == "head_only":
             language_model.requires_grad_(False)
@@ -75,28 +77,39 @@ class DualModel(nn.Module):
         hidden_BLD: Tensor = output.last_hidden_state
         return hidden_BLD
 
-    def start_of(self, prompt: Sequence[int], document_end: int) -> int:
-        """How many of a prompt's ids the frozen base reads, before the adapter acts; 0 where it always acts.
+    def starts_of(
+        self, prompts: Sequence[Sequence[int]], document_ends: Sequence[int], *, is_shared: bool = False
+    ) -> list[int]:
+        """How many ids of each prompt are read apart from the rest, 0 for none.
+
+        They are what the frozen base reads before an activated adapter acts; of other models, a document that several
+        of the prompts are about.
 
         Args:
-            prompt: Ids, the decision position last.
-            document_end: Ids up to the document's end.
+            prompts: Ids, the decision position last.
+            document_ends: Ids up to the document's end; 0 where that is not known.
+            is_shared: Whether others may be about the same documents, so that each is read apart.
         """
         if self.starts_at is None:
-            return 0
-        if document_end < 1:
+            documents = [tuple(prompt[:end]) for prompt, end in zip(prompts, document_ends, strict=True)]
+            asked = Counter(documents)
+            return [len(document) if is_shared or asked[document] > 1 else 0 for document in documents]
+        if min(document_ends) < 1:
             raise ValueError("an activated adapter needs to know where the document ends")
-        return document_end if self.starts_at == "document_end" else len(prompt) - 1
+        return list(document_ends) if self.starts_at == "document_end" else [len(prompt) - 1 for prompt in prompts]
 
-    def read_before(self, rows: Sequence[Sequence[int]]) -> list[Kept]:
-        """Keys and values of what stands before the rest of each prompt; rows that are the same are read once.
+    def read_before(self, rows: Set[tuple[int, ...]]) -> dict[tuple[int, ...], Kept]:
+        """Keys and values of rows that come before the rest of prompts, by their ids.
 
         What comes before an activated adapter acts is read by the frozen base and without a graph.
         """
+        if not rows:
+            return {}
+        ordered, decoder = sorted(rows), Decoder(self.language_model)
         if self.starts_at is None:
-            return Decoder(self.language_model).read_once(rows)
+            return dict(zip(ordered, decoder.read(ordered, keeps=True)[1], strict=True))
         with torch.no_grad(), backbone.adapter_off(self.language_model):
-            return Decoder(self.language_model).read_once(rows)
+            return dict(zip(ordered, decoder.read(ordered, keeps=True)[1], strict=True))
 
     def fold_adapter(self) -> None:
         """Add the adapter into the weights for asking, where it acts on every token."""
@@ -130,14 +143,14 @@ class DualModel(nn.Module):
             target_column_N: Column of each supervised position.
             with_base: Also compute the frozen base's logits at the supervised positions, without a graph.
         """
-        if self.starts_at is None and not self.shares_documents:
+        if self.starts_at is None and not self.is_packed:
             hidden_BLD = self.hidden(input_ids_BL, attention_mask_BL, position_ids_BL)
             rows_B = torch.arange(len(decision_B), device=decision_B.device)
             decision_BD, target_ND = hidden_BLD[rows_B, decision_B], hidden_BLD[target_row_N, target_column_N]
         else:
             lengths_B = attention_mask_BL.sum(dim=1)
             rows = [ids[:length] for ids, length in zip(input_ids_BL.tolist(), lengths_B.tolist(), strict=True)]
-            hidden_TD = self._after_start(rows, decision_B.tolist(), document_end_B.tolist())
+            hidden_TD = self._read_packed(rows, decision_B.tolist(), document_end_B.tolist())
             # from each row's decision position on, row after row
             num_B = lengths_B - decision_B
             first_B = num_B.cumsum(0) - num_B
@@ -157,20 +170,18 @@ class DualModel(nn.Module):
             )
         return DualOutput(class_logits_BC, token_logits_NV, base_logits_NV)
 
-    def _after_start(
+    def _read_packed(
         self, rows: Sequence[Sequence[int]], decisions: Sequence[int], document_ends: Sequence[int]
     ) -> Tensor:
         """Hidden states from the decision positions on (T, D), with a graph."""
-        if self.starts_at is None:
-            starts = list(document_ends)
-        else:
-            prompts = [row[: decision + 1] for row, decision in zip(rows, decisions, strict=True)]
-            starts = [self.start_of(prompt, end) for prompt, end in zip(prompts, document_ends, strict=True)]
-        before = self.read_before([row[:start] for row, start in zip(rows, starts, strict=True)])
+        prompts = [row[: decision + 1] for row, decision in zip(rows, decisions, strict=True)]
+        starts = self.starts_of(prompts, document_ends)
+        heads = [tuple(row[:start]) for row, start in zip(rows, starts, strict=True)]
+        known = self.read_before({head for head in heads if head})
         hidden_TD, _ = Decoder(self.language_model).read(
             [row[start:] for row, start in zip(rows, starts, strict=True)],
             keeps=False,
-            after=before,
+            after=[known.get(head) for head in heads],
             num_wanted=[len(row) - decision for row, decision in zip(rows, decisions, strict=True)],
         )
         return hidden_TD

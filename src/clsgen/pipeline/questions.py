@@ -18,6 +18,7 @@ from torch import Tensor
 from clsgen.config.run import RunConfig
 from clsgen.data.batch import UNLABELLED, EncodedExample
 from clsgen.inference.panel import FOLDER
+from clsgen.model.backbone import base_of
 from clsgen.model.decoder import can_read
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
@@ -75,6 +76,7 @@ def task_of(config: RunConfig, parts: Mapping[str, Prepared]) -> Task:
     watched = [_watched(config, each) for each in prepared]
     if len(prepared) == 1:
         (only,) = prepared
+        only.built.model.is_packed = _is_packed(config, only.built.model)
         return Task(only.built.model, only.train.rows, only.validation.rows, None, only.class_weights, watched[0])
     sizes = [each.spec.num_labels for each in prepared]
     ends = torch.tensor(sizes).cumsum(0).tolist()
@@ -82,7 +84,7 @@ def task_of(config: RunConfig, parts: Mapping[str, Prepared]) -> Task:
     first = prepared[0].built.model
     head = ClassHead(first.head.weight.shape[1], ends[-1])
     model = DualModel(first.language_model, head, tuning=first.tuning, starts_at=first.starts_at)
-    model.shares_documents = not config.train.gradient_checkpointing and can_read(first.language_model)
+    model.is_packed = _is_packed(config, model)
     prepare_model(config, model)
     return Task(
         model,
@@ -146,6 +148,14 @@ def _watched_together(watched: Mapping[str, OnEvaluate], spans: Sequence[tuple[i
         return {figure: sum(values) / len(values) for figure, values in found.items()} | single
 
     return on_evaluate
+
+
+def _is_packed(config: RunConfig, model: DualModel) -> bool:
+    """On a CPU alone: a GPU is served better by one padded batch than by a product a row."""
+    if config.train.gradient_checkpointing or torch.cuda.is_available():
+        return False
+    is_packed = not base_of(model.language_model).config.attention_dropout and can_read(model.language_model.eval())
+    return bool(is_packed)
 
 
 def _shifted(row: EncodedExample, start: int) -> EncodedExample:
