@@ -44,10 +44,8 @@ def main() -> None:
                 continue
             found = measure_growth(row) if isinstance(row, Growth) else measure(row, num_runs=arguments.runs)
             kept = [*(each for each in kept if each["row"] != row.name), found]
-            print(
-                f"{row.name} | {found['peer']}: {found['ratio']:.3f} (bar {found['bar']}, met {found['met']})",
-                flush=True,
-            )
+            outcome = f"{found['ratio']:.3f} (bar {found['bar']}, met {found['met']})"
+            print(f"{row.name} | {found['peer']}: {outcome}", flush=True)
             order = {each.name: at for at, each in enumerate(known)}
             kept.sort(key=lambda each: order.get(each["row"], len(order)))
             FIGURES.parent.mkdir(parents=True, exist_ok=True)
