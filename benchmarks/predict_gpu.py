@@ -120,9 +120,9 @@ def main() -> None:
     ]
     lines += [
         "",
-        "Counted: two FLOPs a weight and token, the causal half of attention's products, and for LoRA a backward as dear "
-        "as the forward, as frozen weights have no gradient of their own. Decoding reads every weight and every kept key "
-        "and value once a step. Peak rates: 989 TFLOP/s dense bf16 for both cards, 3.35 and 4.8 TB/s.",
+        "Counted: two FLOPs a weight and token, the causal half of attention's products, and for LoRA a backward as "
+        "dear as the forward, as frozen weights have no gradient of their own. Decoding reads every weight and every "
+        "kept key and value once a step. Peak rates: 989 TFLOP/s dense bf16 for both cards, 3.35 and 4.8 TB/s.",
         "",
     ]
     write_text_atomic(PAGE, "\n".join(lines))

@@ -39,6 +39,7 @@ RESULTS = Path("docs/results")
 OVERRIDES: dict[str, list[str]] = {
     "lora": [],
     "full": ["model.tuning=full", "train.learning_rate=3e-4"],
+    "activated": ["model.tuning=activated"],
     "scratch": [
         "model.backbone=null",
         "model.init=scratch",
@@ -51,6 +52,7 @@ BASELINES = ("tfidf", "cnn")
 NAMES = {
     "lora": "embedded, LoRA",
     "full": "embedded, full",
+    "activated": "embedded, activated",
     "scratch": "from scratch",
     "tfidf": "TF-IDF + LR",
     "cnn": "Kim CNN",
@@ -124,7 +126,7 @@ def measure(arguments: argparse.Namespace) -> None:
         "differences": {
             f"{ours} - {theirs}": compare(found[ours], found[theirs], spec, settings=settings, names=COMPARED)
             for ours in arguments.methods
-            for theirs in ("scratch", *BASELINES)
+            for theirs in (*(("lora",) if ours == "activated" else ()), "scratch", *BASELINES)
             if theirs in found and ours != theirs
         },
     }
