@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv quickstart check test bench docs-config
+.PHONY: venv quickstart check test bench bench-speed bench-results docs-config
 
 venv: $(STAMP)
 
@@ -25,7 +25,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 # Two workers with a thread each: threads that spin on a busy machine cost both.
-test bench: export OMP_NUM_THREADS ?= 1
+test bench-results: export OMP_NUM_THREADS ?= 1
 
 # The fast tier, then the slow one, then what measures time, alone; pytest exits 5 when no test has the mark.
 test: $(STAMP)
@@ -33,8 +33,20 @@ test: $(STAMP)
 	$(BIN)/pytest -n 2 -m "slow and not timed" || test $$? -eq 5
 	$(BIN)/pytest -m timed || test $$? -eq 5
 
-# Outside CI: hours on two cores. What it measures is committed as docs/results.
-bench: $(STAMP)
+# Outside CI: hours on two cores. What it measures is committed as docs/benchmarks and docs/results.
+bench: bench-speed bench-results
+
+# On every core, with nothing else running. The peers have an environment of their own.
+bench-speed: $(STAMP) benchmarks/.venv/.installed
+	$(BIN)/python benchmarks/run.py --documents 2000
+	$(BIN)/python benchmarks/predict_gpu.py
+
+benchmarks/.venv/.installed: benchmarks/peers.txt constraints.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/pip install -q -c constraints.txt -r benchmarks/peers.txt
+	touch benchmarks/.venv/.installed
+
+bench-results: $(STAMP)
 	$(BIN)/python scripts/measure_results.py run examples/clinifact.yaml --name clinifact-binary --folds 5
 	$(BIN)/python scripts/measure_results.py run examples/clinifact.yaml --name clinifact-binary
 	$(BIN)/python scripts/measure_results.py run examples/clinifact.yaml --name clinifact --set data.variant=null

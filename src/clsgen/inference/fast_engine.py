@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from clsgen.data.template import Prompt
 from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
-from clsgen.inference.lookup import Lookup
+from clsgen.inference.fast_writer import FastWriter, Row
 from clsgen.inference.plain_engine import PlainEngine
 from clsgen.model.decoder import Decoder, Kept, can_read
 from clsgen.model.dual import DualModel
-
-_MAX_ROWS = {"cpu": 32, "cuda": 128}
-"""Rows that write at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +43,6 @@ class Packed(Prefilled):
         )
 
 
-@dataclass(slots=True)
-class _Writing:
-    """A row that writes. feed: ids to be read next, the last `num_guessed` of them a guess."""
-
-    row: int
-    feed: list[int]
-    lookup: Lookup | None
-    num_guessed: int = 0
-    written: list[int] = field(default_factory=list)
-
-
 class FastEngine(Engine):
     """Reads the architectures of `model.decoder`.
 
@@ -78,7 +64,6 @@ class FastEngine(Engine):
         super().__init__(model, pad_id=pad_id, end_id=end_id)
         self._decoder = Decoder(model.language_model)
         self._has_lookup = has_lookup
-        self._max_rows = _MAX_ROWS.get(model.device.type, 32)
 
     def plan(self, prompts: Sequence[Prompt], *, batch_tokens: int) -> list[list[int]]:
         """Prompts about one document together, whose tokens count once; the largest groups first."""
@@ -146,73 +131,23 @@ class FastEngine(Engine):
             )
         ]
 
+    def writer(self, pick: Pick = likeliest) -> FastWriter:
+        """Rows that write together; see `Writer`."""
+        return FastWriter(self.model, self._decoder, end_id=self.end_id, pick=pick, has_lookup=self._has_lookup)
+
     def steps(
         self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
     ) -> Iterator[dict[int, list[int]]]:
         """Decode step by step; a row that ends makes room for the next one that waits."""
         assert isinstance(prefilled, Packed)
         waiting = deque(range(len(forced)))
-        writing: list[_Writing] = []
-        slots = self._decoder.new_slots()
-        while waiting or writing:
-            while waiting and len(writing) < self._max_rows:
+        writer = self.writer(pick)
+        while waiting or writer.num_rows:
+            while waiting and writer.has_room:
                 row = waiting.popleft()
-                slots.add(prefilled.kept[row])
-                lookup = Lookup([*prefilled.prompts[row], *forced[row]]) if self._has_lookup else None
-                writing.append(_Writing(row, list(forced[row]), lookup))
-            with torch.inference_mode():
-                new = self._written(self._decoder.write(slots, [each.feed for each in writing]), writing, pick)
-            yield self._accept(new, writing, max_new_tokens)
-            for at in reversed(range(len(writing))):
-                each = writing[at]
-                slots.lengths[at] -= each.num_guessed - (len(new[at]) - 1)  # guesses that were wrong are forgotten
-                if each.written[-1] == self.end_id or len(each.written) == max_new_tokens:
-                    slots.remove(at)
-                    writing[at] = writing[-1]
-                    writing.pop()
-                else:
-                    self._guess(each, max_new_tokens - len(each.written) - 1)
-
-    def _written(self, hidden_TD: Tensor, writing: Sequence[_Writing], pick: Pick) -> list[list[int]]:
-        """What each row writes: one id, and one more for every guess that was right before it."""
-        ends = torch.tensor([len(each.feed) for each in writing]).cumsum(0).tolist()
-        firsts = [end - 1 - each.num_guessed for end, each in zip(ends, writing, strict=True)]
-        wanted = [at for first, end in zip(firsts, ends, strict=True) for at in range(first, end)]
-        logits_NV = self.model.vocabulary_logits(hidden_TD[wanted])
-        found: list[list[int]] = [[] for _ in writing]
-        starts = [0]
-        for each in writing:
-            starts.append(starts[-1] + 1 + each.num_guessed)
-        going = list(range(len(writing)))
-        while going:
-            chosen = pick(logits_NV[[starts[at] + len(found[at]) for at in going]], [writing[at].row for at in going])
-            for at, token in zip(going, chosen, strict=True):
-                found[at].append(token)
-            going = [at for at in going if self._goes_on(writing[at], found[at])]
-        return found
-
-    def _goes_on(self, each: _Writing, found: Sequence[int]) -> bool:
-        num_found = len(found)
-        if num_found > each.num_guessed or found[-1] == self.end_id:
-            return False
-        return found[-1] == each.feed[len(each.feed) - each.num_guessed + num_found - 1]
-
-    def _accept(
-        self, new: Sequence[Sequence[int]], writing: Sequence[_Writing], max_new_tokens: int
-    ) -> dict[int, list[int]]:
-        """Add what was written to the rows; never more than they may write, as guesses are no longer than that."""
-        for each, ids in zip(writing, new, strict=True):
-            each.written += ids
-            if each.lookup is not None:
-                each.lookup.add(ids)
-                if each.num_guessed:
-                    each.lookup.learn(each.num_guessed, len(ids) - 1)
-        assert all(len(each.written) <= max_new_tokens for each in writing)
-        return {each.row: list(ids) for each, ids in zip(writing, new, strict=True)}
-
-    def _guess(self, each: _Writing, room: int) -> None:
-        guess = [] if each.lookup is None else each.lookup.guess()[: max(room, 0)]
-        each.feed, each.num_guessed = [each.written[-1], *guess], len(guess)
+                kept = Row(prefilled.kept[row], prefilled.prompts[row])
+                writer.add(row, kept, forced[row], max_new_tokens=max_new_tokens)
+            yield writer.step()
 
 
 def _units(rows: Sequence[int], prompts: Sequence[Prompt], batch_tokens: int) -> list[tuple[int, list[int]]]:
