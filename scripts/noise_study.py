@@ -88,13 +88,19 @@ def explain_all() -> dict[str, Any]:
     return found
 
 
+def words_of(strategy: str, seed: int) -> frozenset[str]:
+    """What a strategy's models have read: documents, questions and the explanations that they were given."""
+    rows = RunFolder(folder_of(strategy, seed)).rows("train")
+    return vocabulary_of(text for row in rows for text in (row.document, row.question, row.explanation or ""))
+
+
 def judged(seeds: Sequence[int]) -> dict[str, Any]:
     """Figures of every strategy, and their differences from the default one."""
     first = folder_of(STRATEGIES[0], seeds[0])
     spec, settings = Classifier.from_pretrained(first).spec, RunFolder(first).config().evaluate
     test = {row.id: row for row in RunFolder(first).rows("test")}
     split = load_split(RunFolder(first).config().data).split
-    known = vocabulary_of(text for row in split.roles["train"] for text in (row.document, row.explanation or ""))
+    documents = {row.id: row.document for row in test.values()}
     found = {
         strategy: [read_predictions(RunFolder(folder_of(strategy, seed)).predictions) for seed in seeds]
         for strategy in STRATEGIES
@@ -106,7 +112,10 @@ def judged(seeds: Sequence[int]) -> dict[str, Any]:
         "num_positive": sum(row.label == spec.positive for row in test.values()),
         "errors": {"right": dict(ERRORS.right), "made_up": ERRORS.made_up, "when_told": ERRORS.made_up_when_told},
         "methods": {
-            strategy: summarise(rows, spec, settings=settings, vocabulary=known) for strategy, rows in found.items()
+            strategy: summarise(
+                rows, spec, settings=settings, vocabulary=words_of(strategy, seeds[0]), documents=documents
+            )
+            for strategy, rows in found.items()
         },
         "causes": {strategy: [named_causes(rows, test, facts) for rows in each] for strategy, each in found.items()},
         "differences": {
