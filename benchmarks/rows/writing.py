@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsgen.inference.engine import Engine, Prefilled
+from clsgen.inference.engine import Engine, Pick, Prefilled
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
@@ -19,7 +19,7 @@ from models import quoting_run, read_documents, wanted_lengths
 BATCH_TOKENS = 16384
 
 
-class Ending:
+class Ending(Pick):
     """Chooses the likeliest ids, and ends each row where its length is reached."""
 
     def __init__(self, lengths: Sequence[int], end_id: int) -> None:

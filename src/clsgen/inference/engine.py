@@ -10,7 +10,7 @@ forward; `fast` (fast_engine.py) gives the same numbers for the common ones with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,14 +43,52 @@ class Generated(NamedTuple):
     has_ended: bool
 
 
-Pick = Callable[[Tensor, Sequence[int]], list[int]]
-"""Chooses the next ids: from vocabulary logits (N, V) and the N rows that they belong to."""
+class Pick:
+    """Chooses the most likely next id of each row; others choose otherwise."""
+
+    def __call__(self, logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
+        """The next ids, from vocabulary logits (N, V) and the N rows that they belong to."""
+        found: list[int] = logits_NV.argmax(dim=-1).tolist()
+        return found
+
+    def forget(self, row: int) -> None:
+        """A row has ended: whatever is remembered of it can go."""
 
 
-def likeliest(logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
-    """The most likely id of each row."""
-    found: list[int] = logits_NV.argmax(dim=-1).tolist()
-    return found
+likeliest = Pick()
+
+
+class Writer(ABC):
+    """Rows that write together; others may join and leave between any two steps."""
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """Rows that write."""
+
+    @property
+    @abstractmethod
+    def has_room(self) -> bool:
+        """Whether another row may be added now."""
+
+    @abstractmethod
+    def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
+        """Let a row write.
+
+        Args:
+            key: What `step` calls it.
+            prefilled: Of this row alone; used up.
+            forced: Ids put after the prompt before the model writes, not empty.
+            max_new_tokens: Ids written after the forced ones, the end token included.
+        """
+
+    @abstractmethod
+    def drop(self, key: int) -> None:
+        """Free the place of a row that need not end."""
+
+    @abstractmethod
+    def step(self) -> dict[int, list[int]]:
+        """Key -> ids just written, for rows that wrote; one that ended gives the end id last and is gone."""
 
 
 class Engine(ABC):
@@ -63,9 +101,11 @@ class Engine(ABC):
 
     Attributes:
         name: fast or plain.
+        can_split: Whether rows may be selected from one prefill again and again; else `select` uses it up.
     """
 
     name: str
+    can_split: bool
 
     def __init__(self, model: DualModel, *, pad_id: int, end_id: int) -> None:
         self.model = model.eval()
@@ -105,6 +145,10 @@ class Engine(ABC):
             max_new_tokens: Ids written after the forced ones, the end token included.
             pick: Chooses among the next ids.
         """
+
+    @abstractmethod
+    def writer(self, pick: Pick = likeliest) -> Writer:
+        """A writer with no row in it."""
 
     def generate(
         self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from clsgen.data.template import Prompt
 from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
-from clsgen.inference.fast_writer import FastWriter, Row
+from clsgen.inference.fast_writer import FastWriter, Packed
 from clsgen.inference.plain_engine import PlainEngine
 from clsgen.model.decoder import Decoder, Kept, can_read
 from clsgen.model.dual import DualModel
-
-
-@dataclass(frozen=True, slots=True)
-class Packed(Prefilled):
-    """Rows read together, each kept by itself.
-
-    Attributes:
-        class_logits_BC: float32, on the CPU.
-        num_tokens: Length of each prompt.
-        kept: Each row's keys and values, in one part or two.
-        prompts: Each row's ids.
-    """
-
-    class_logits_BC: Tensor
-    num_tokens: tuple[int, ...]
-    kept: tuple[tuple[Kept, ...], ...]
-    prompts: tuple[tuple[int, ...], ...]
-
-    def select(self, rows: Sequence[int]) -> Packed:
-        """The same for some of the rows, in the order given."""
-        return Packed(
-            self.class_logits_BC[list(rows)],
-            tuple(self.num_tokens[row] for row in rows),
-            tuple(self.kept[row] for row in rows),
-            tuple(self.prompts[row] for row in rows),
-        )
 
 
 class FastEngine(Engine):
@@ -58,6 +31,7 @@ class FastEngine(Engine):
     """
 
     name = "fast"
+    can_split = True
     memory: dict[tuple[int, ...], Kept] | None = None
 
     def __init__(self, model: DualModel, *, pad_id: int, end_id: int, has_lookup: bool = True) -> None:
@@ -145,8 +119,7 @@ class FastEngine(Engine):
         while waiting or writer.num_rows:
             while waiting and writer.has_room:
                 row = waiting.popleft()
-                kept = Row(prefilled.kept[row], prefilled.prompts[row])
-                writer.add(row, kept, forced[row], max_new_tokens=max_new_tokens)
+                writer.add(row, prefilled.select([row]), forced[row], max_new_tokens=max_new_tokens)
             yield writer.step()
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from clsgen.inference.engine import Pick
+from clsgen.inference.engine import Pick, Prefilled, Writer
 from clsgen.inference.lookup import Lookup
 from clsgen.model.decoder import Decoder, Kept
 from clsgen.model.dual import DualModel
@@ -18,11 +17,30 @@ _MAX_ROWS = {"cpu": 32, "cuda": 128}
 """Rows that write at a time."""
 
 
-class Row(NamedTuple):
-    """A prompt that was read. kept: its keys and values, in one part or two. ids: the prompt."""
+@dataclass(frozen=True, slots=True)
+class Packed(Prefilled):
+    """Rows read together, each kept by itself.
 
-    kept: tuple[Kept, ...]
-    ids: tuple[int, ...]
+    Attributes:
+        class_logits_BC: float32, on the CPU.
+        num_tokens: Length of each prompt.
+        kept: Each row's keys and values, in one part or two.
+        prompts: Each row's ids.
+    """
+
+    class_logits_BC: Tensor
+    num_tokens: tuple[int, ...]
+    kept: tuple[tuple[Kept, ...], ...]
+    prompts: tuple[tuple[int, ...], ...]
+
+    def select(self, rows: Sequence[int]) -> Packed:
+        """The same for some of the rows, in the order given."""
+        return Packed(
+            self.class_logits_BC[list(rows)],
+            tuple(self.num_tokens[row] for row in rows),
+            tuple(self.kept[row] for row in rows),
+            tuple(self.prompts[row] for row in rows),
+        )
 
 
 @dataclass(slots=True)
@@ -37,7 +55,7 @@ class _Writing:
     written: list[int] = field(default_factory=list)
 
 
-class FastWriter:
+class FastWriter(Writer):
     """Writes for the fast engine.
 
     Args:
@@ -65,17 +83,11 @@ class FastWriter:
         """Whether another row may be added now."""
         return len(self._writing) < self._max_rows
 
-    def add(self, key: int, row: Row, forced: Sequence[int], *, max_new_tokens: int) -> None:
-        """Let a row write.
-
-        Args:
-            key: What `step` calls it.
-            row: What was read.
-            forced: Ids put after the prompt before the model writes, not empty.
-            max_new_tokens: Ids written after the forced ones, the end token included.
-        """
-        self._slots.add(row.kept)
-        lookup = Lookup([*row.ids, *forced]) if self._has_lookup else None
+    def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
+        """Let a row write; see `Writer`."""
+        assert isinstance(prefilled, Packed)
+        self._slots.add(prefilled.kept[0])
+        lookup = Lookup([*prefilled.prompts[0], *forced]) if self._has_lookup else None
         self._writing.append(_Writing(key, list(forced), lookup, max_new_tokens))
 
     def drop(self, key: int) -> None:
@@ -141,5 +153,6 @@ class FastWriter:
 
     def _remove(self, at: int) -> None:
         self._slots.remove(at)
+        self._pick.forget(self._writing[at].key)
         self._writing[at] = self._writing[-1]
         self._writing.pop()

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from clsgen.inference.engine import Pick
 
-class NoRepeat:
-    """A `Pick` of the engine. What a row writes depends on its own ids, not on the rows beside it.
+
+class NoRepeat(Pick):
+    """Chooses the likeliest id that repeats no run; what a row writes depends on its own ids alone.
 
     Args:
         size: No run of so many ids is written twice in a row's text.
@@ -41,3 +43,8 @@ class NoRepeat:
             written.append(token)
             found.append(token)
         return found
+
+    def forget(self, row: int) -> None:
+        """A row has ended."""
+        self._written.pop(row, None)
+        self._followers.pop(row, None)

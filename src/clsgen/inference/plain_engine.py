@@ -11,8 +11,11 @@ from transformers import Cache
 
 from clsgen.data.batch import LeftPadded, pad_left, plan_batches
 from clsgen.data.template import Prompt
-from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
+from clsgen.inference.engine import Engine, Pick, Prefilled, Writer, likeliest
 from clsgen.model.backbone import adapter_off, new_cache
+
+_MAX_ROWS = 8
+"""Rows that write at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class PlainEngine(Engine):
     """Reads any architecture."""
 
     name = "plain"
+    can_split = False
 
     def plan(self, prompts: Sequence[Prompt], *, batch_tokens: int) -> list[list[int]]:
         """Prompts of like length together, padding counted."""
@@ -71,6 +75,10 @@ class PlainEngine(Engine):
     def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
         """The parts as they are: batches padded to other lengths don't write together."""
         return list(parts)
+
+    def writer(self, pick: Pick = likeliest) -> PlainWriter:
+        """Rows that write one beside the other; see `Writer`."""
+        return PlainWriter(self, pick)
 
     def steps(
         self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
@@ -140,3 +148,54 @@ class PlainEngine(Engine):
         mask_BL = mask_BL.to(device)
         hidden_BLD = self.model.hidden(padded.input_ids_BL.to(device), mask_BL, positions_BL.to(device), cache)
         return hidden_BLD, mask_BL
+
+
+class PlainWriter(Writer):
+    """Every row writes by itself, a step each in turn: batches padded to other lengths don't write together."""
+
+    def __init__(self, engine: PlainEngine, pick: Pick) -> None:
+        self._engine, self._pick = engine, pick
+        self._rows: dict[int, Iterator[dict[int, list[int]]]] = {}
+        self._left: dict[int, int] = {}
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that write."""
+        return len(self._rows)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another row may be added now."""
+        return len(self._rows) < _MAX_ROWS
+
+    def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
+        """Let a row write; see `Writer`."""
+        pick = _Named(self._pick, key)
+        self._rows[key] = self._engine.steps(prefilled, [forced], max_new_tokens=max_new_tokens, pick=pick)
+        self._left[key] = max_new_tokens
+
+    def drop(self, key: int) -> None:
+        """Free the place of a row that need not end."""
+        if self._rows.pop(key, None) is not None:
+            self._pick.forget(key)
+
+    @torch.inference_mode()
+    def step(self) -> dict[int, list[int]]:
+        """Key -> ids just written; see `Writer`."""
+        found = {key: next(steps)[0] for key, steps in self._rows.items()}
+        for key, ids in found.items():
+            self._left[key] -= len(ids)
+            if ids[-1] == self._engine.end_id or not self._left[key]:
+                self.drop(key)
+        return found
+
+
+class _Named(Pick):
+    """A choice for the only row of a batch, under the row's own name."""
+
+    def __init__(self, pick: Pick, key: int) -> None:
+        self._pick, self._key = pick, key
+
+    def __call__(self, logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
+        """The next id."""
+        return self._pick(logits_NV, [self._key] * len(rows))

@@ -18,8 +18,9 @@ from clsgen.errors import ConfigError, DataError, HardwareError
 from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
+from clsgen.inference.session import Asked, Session
 from clsgen.model.checkpoint import Bundle, load_bundle
-from clsgen.model.decision import judge
+from clsgen.model.decision import judge as decide
 from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
 
 Explain = Literal["none", "all", "uncertain", "positive"]
@@ -125,13 +126,18 @@ class Classifier:
         return self._engine
 
     @property
+    def batch_tokens(self) -> int:
+        """Prompt tokens a forward."""
+        return self._batch_tokens
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the columns of `predict_proba`."""
         return self.bundle.spec.labels
 
     def class_logits(self, texts: Sequence[Text]) -> NDArray[np.float64]:
         """Raw class logits (N, C), before calibration; nothing is generated."""
-        prompts = self._prompts(_examples(texts))
+        prompts = self.prompts(_examples(texts))
         logits_NC = np.empty((len(prompts), len(self.labels)))
         for rows in self._plan(prompts):
             logits_NC[rows] = self._engine.class_logits([prompts[row] for row in rows]).numpy()
@@ -176,14 +182,14 @@ class Classifier:
         """
         self.check_options(explain=explain, mode=mode, prior=prior)
         examples = _examples(texts)
-        prompts = self._prompts(examples)
+        prompts = self.prompts(examples)
         predictions: dict[int, Prediction] = {}
         waiting: list[_Waiting] = []
         for rows in self._plan(prompts):
             chunk = [prompts[row] for row in rows]
             prefilled = None if explain == "none" else self._engine.prefill(chunk)
             logits_BC = self._engine.class_logits(chunk) if prefilled is None else prefilled.class_logits_BC
-            found = self._judge([examples[row] for row in rows], logits_BC.numpy(), prior)
+            found = self.judge([examples[row] for row in rows], logits_BC.numpy(), prior)
             for row, prediction in zip(rows, found, strict=True):
                 predictions[row] = replace(prediction, num_document_tokens_cut=prompts[row].num_cut_tokens)
             chosen = [at for at, prediction in enumerate(found) if self._wants_reason(prediction, explain)]
@@ -217,7 +223,7 @@ class Classifier:
         window: list[Example] = []
         num_tokens = 0
         for example in _examples(texts):
-            length = len(self._prompts([example])[0].ids)
+            length = len(self.prompts([example])[0].ids)
             if window and num_tokens + length > _WAITING_BATCHES * self._batch_tokens:
                 yield window
                 window, num_tokens = [], 0
@@ -230,23 +236,16 @@ class Classifier:
     ) -> Iterator[StreamEvent]:
         """The probability first, then the reason piece by piece, then the whole prediction."""
         self.check_options(explain="all", mode=mode, prior=prior)
-        examples = _examples([text])
-        prompt = self._prompts(examples)[0]
-        prefilled = self._engine.prefill([prompt])
-        (first,) = self._judge(examples, prefilled.class_logits_BC.numpy(), prior)
-        first = replace(first, num_document_tokens_cut=prompt.num_cut_tokens)
-        yield StreamEvent("probability", first)
-        forced = self.bundle.renderer.forced(mode, first.decision)
-        ids: list[int] = []
-        shown, has_ended = "", False
-        for step in self._engine.steps(prefilled, [forced], max_new_tokens=self._room(forced), pick=self._pick()):
-            has_ended = step[0][-1] == self._engine.end_id
-            ids += step[0][:-1] if has_ended else step[0]
-            written = self.bundle.renderer.decode(ids)
-            if written != shown and not written.endswith("�"):  # a character whose bytes are not all there yet
-                yield StreamEvent("text", text=written[len(shown) :])
-                shown = written
-        yield StreamEvent("done", self._with_reason(first, Generated(ids, has_ended), mode))
+        session = Session(self)
+        (example,) = _examples([text])
+        found = session.read([Asked(0, example, True, mode, None if prior is None else tuple(prior))])
+        yield StreamEvent("probability", found[0])
+        while session.num_reasons:
+            for progress in session.step():
+                if progress.text:
+                    yield StreamEvent("text", text=progress.text)
+                if progress.prediction is not None:
+                    yield StreamEvent("done", progress.prediction)
 
     def check_options(
         self, *, explain: Explain, mode: ExplanationMode = "free", prior: Sequence[float] | None = None
@@ -263,9 +262,14 @@ class Classifier:
         self._check_explain(explain)
         self.bundle.calibrator.probs(np.empty((0, len(self.labels))), prior=prior)
 
-    # ---- steps ----
+    # ---- steps, for those who put them together otherwise ----
 
-    def _prompts(self, examples: Sequence[Example]) -> list[Prompt]:
+    def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
+        """Examples as ids.
+
+        Raises:
+            DataError: A question that leaves no room for the document.
+        """
         return [self.bundle.renderer.prompt(example.document, example.question) for example in examples]
 
     def _plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -280,24 +284,30 @@ class Classifier:
         if explain == "positive" and self.spec.positive is None:
             raise ConfigError("predict: explain: positive needs two classes. Use all or uncertain.")
 
-    def _judge(
+    def judge(
         self, examples: Sequence[Example], logits_BC: NDArray[np.float32], prior: Sequence[float] | None
     ) -> list[Prediction]:
-        return judge(examples, logits_BC, self.bundle.calibrator, self.bundle.rule, prior=prior)
+        """Probability and decision of examples, from their class logits (B, C)."""
+        return decide(examples, logits_BC, self.bundle.calibrator, self.bundle.rule, prior=prior)
 
     def _explain(self, predictions: dict[int, Prediction], waiting: Sequence[_Waiting], mode: ExplanationMode) -> None:
         """Write the reasons of the rows that wait, as many at a time as the engine can."""
         rows = iter([row for each in waiting for row in each.rows])
         for prefilled in self._engine.joined([each.prefilled for each in waiting]):
             chosen = list(islice(rows, len(prefilled.num_tokens)))
-            forced = [self.bundle.renderer.forced(mode, predictions[row].decision) for row in chosen]
+            forced = [self.forced(mode, predictions[row]) for row in chosen]
             written = self._engine.generate(
-                prefilled, forced, max_new_tokens=min(self._room(ids) for ids in forced), pick=self._pick()
+                prefilled, forced, max_new_tokens=min(self.room(ids) for ids in forced), pick=self.pick()
             )
             for row, generated in zip(chosen, written, strict=True):
-                predictions[row] = self._with_reason(predictions[row], generated, mode)
+                predictions[row] = self.with_reason(predictions[row], generated, mode)
 
-    def _pick(self) -> Pick:
+    def forced(self, mode: ExplanationMode, prediction: Prediction) -> list[int]:
+        """Ids put after the decision position before a reason is written."""
+        return self.bundle.renderer.forced(mode, prediction.decision)
+
+    def pick(self) -> Pick:
+        """How the next id of a reason is chosen, for rows that write together."""
         size = self.bundle.no_repeat_ngram
         return likeliest if size is None else NoRepeat(size)
 
@@ -311,7 +321,8 @@ class Classifier:
         largest, second = sorted(prediction.probs.values(), reverse=True)[:2]
         return largest - second < self._margin
 
-    def _with_reason(self, prediction: Prediction, generated: Generated, mode: ExplanationMode) -> Prediction:
+    def with_reason(self, prediction: Prediction, generated: Generated, mode: ExplanationMode) -> Prediction:
+        """The prediction with the reason that was written for it."""
         self.num_written += len(generated.ids) + generated.has_ended
         parsed = self.bundle.renderer.parse(generated.ids, mode)
         agreement = None if parsed.stated_label is None else parsed.stated_label == prediction.decision
@@ -324,7 +335,8 @@ class Classifier:
             agreement=agreement,
         )
 
-    def _room(self, forced: Sequence[int]) -> int:
+    def room(self, forced: Sequence[int]) -> int:
+        """Ids that may be written after the forced ones."""
         return self.bundle.renderer.template.max_explanation_tokens - len(forced)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clsgen.inference.engine import Pick
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -24,8 +26,8 @@ class Draw:
     seed: int
 
 
-class Sampler:
-    """A `Pick` of the engine. What a row draws depends on its own logits and seed, not on the rows beside it."""
+class Sampler(Pick):
+    """Draws ids. What a row draws depends on its own logits and seed, not on the rows beside it."""
 
     def __init__(self, draws: Sequence[Draw]) -> None:
         self._draws = list(draws)
@@ -33,9 +35,9 @@ class Sampler:
 
     def __call__(self, logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
         """One id a row, from its logits."""
-        return [self._pick(logits_V, row) for logits_V, row in zip(logits_NV.float().cpu(), rows, strict=True)]
+        return [self._draw(logits_V, row) for logits_V, row in zip(logits_NV.float().cpu(), rows, strict=True)]
 
-    def _pick(self, logits_V: Tensor, row: int) -> int:
+    def _draw(self, logits_V: Tensor, row: int) -> int:
         draw = self._draws[row]
         if draw.temperature == 0:
             return int(logits_V.argmax())
