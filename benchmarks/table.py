@@ -153,7 +153,7 @@ def _training() -> list[Row]:
         found.append(Row(f"train-step-{vocabulary}", "two fine-tunes", joint, fine_tunes, bar=bar))
         found.append(Row(f"train-step-{vocabulary}-trl", "TRL SFTTrainer", joint, trl, bar=2.0))
     found.append(Row("train-memory", "two fine-tunes", joint, fine_tunes, bar=0.25, is_speedup=False, is_memory=True))
-    epoch = {"model": small, "lengths": str(lengths_file(64)), "batch_size": 8, "num_target": 64}
+    epoch = {"model": small, "lengths": str(lengths_file(24)), "batch_size": 8, "num_target": 64}
     found.append(
         Row(
             "train-mixed",

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tiny
+from clsgen.inference.engine import Pick
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.lookup import Lookup
 from clsgen.inference.no_repeat import NoRepeat
@@ -51,7 +52,12 @@ def test_a_quote_of_the_prompt_is_written_in_fewer_steps(built, prompts):
         embedding = backbone.base_of(built.model.language_model).get_input_embeddings()
         handle = embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0].numel()))
         engine = engine_of(built, has_lookup=has_lookup)
-        (ids,) = write(engine, built, prompts[:1], pick=lambda logits_NV, rows: [next(quote)])
+
+        class Quoting(Pick):
+            def __call__(self, logits_NV, rows):
+                return [next(quote)]
+
+        (ids,) = write(engine, built, prompts[:1], pick=Quoting())
         handle.remove()
         assert ids == list(itertools.islice(itertools.cycle(prompts[0].ids), 60))
         return len(seen)

@@ -36,10 +36,15 @@ class Asked(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """A step of a reason. text: what was added to it. prediction: the whole answer, once it has ended."""
+    """A step of a reason.
+
+    key: of the text. text: what was added to the reason. num_tokens: written in this step. prediction: the whole
+    answer, once the reason has ended.
+    """
 
     key: int
     text: str
+    num_tokens: int
     prediction: Prediction | None = None
 
 
@@ -147,7 +152,7 @@ class Session:
         if is_done or not written.endswith("\ufffd"):  # a character whose bytes are not all there yet
             text, reason.shown = written[len(reason.shown) :], written
         if not is_done:
-            return Progress(key, text)
+            return Progress(key, text, len(ids))
         del self._reasons[key]
         generated = Generated(reason.ids, has_ended)
-        return Progress(key, text, self._classifier.with_reason(reason.first, generated, reason.mode))
+        return Progress(key, text, len(ids), self._classifier.with_reason(reason.first, generated, reason.mode))

@@ -31,6 +31,7 @@ from transformers import (
 
 from clsgen.errors import ArtifactError, HardwareError, ModelError
 from clsgen.model.embedded import located
+from clsgen.model.products import linear
 
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -233,7 +234,7 @@ def project(model: nn.Module, hidden_ND: Tensor) -> Tensor:
     """
     base = base_of(model)
     output = base.get_output_embeddings()
-    logits_NV: Tensor = output(hidden_ND.to(output.weight.dtype)).float()
+    logits_NV = linear(output, hidden_ND.to(output.weight.dtype)).float()
     config = base.config.get_text_config()
     if (scale := getattr(config, "logit_scale", None)) is not None:
         logits_NV = logits_NV * scale

@@ -21,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from clsgen.errors import ModelError
 from clsgen.model.attention import blocked
 from clsgen.model.backbone import base_of, body_of
+from clsgen.model.products import linear
 
 PLAIN = ("llama", "qwen2", "qwen3", "mistral")
 """Architectures whose layer is norm, attention, norm, MLP: no soft cap, no sinks, no experts."""
@@ -156,18 +157,19 @@ class Decoder:
     def _layer(self, index: int, hidden_TD: Tensor, angles: Any, attend: Attend, wanted_N: Tensor | None) -> Tensor:
         layer = self._layers[index]
         attention, normed_TD = layer.self_attn, layer.input_layernorm(hidden_TD)
-        key = self._heads(attention.k_proj(normed_TD), self._num_key_heads, getattr(attention, "k_norm", None))
-        value = self._heads(attention.v_proj(normed_TD), self._num_key_heads, None)
+        key = self._heads(linear(attention.k_proj, normed_TD), self._num_key_heads, getattr(attention, "k_norm", None))
+        value = self._heads(linear(attention.v_proj, normed_TD), self._num_key_heads, None)
         key = _rotated(key, *angles).to(value.dtype)  # under autocast the angles are float32
         if wanted_N is not None:
             hidden_TD, normed_TD = hidden_TD[wanted_N], normed_TD[wanted_N]
             angles = tuple(part[wanted_N] for part in angles)
-        query = self._heads(attention.q_proj(normed_TD), self._num_heads, getattr(attention, "q_norm", None))
+        query = self._heads(linear(attention.q_proj, normed_TD), self._num_heads, getattr(attention, "q_norm", None))
         query = (_rotated(query, *angles) * attention.scaling).to(value.dtype)
         output = attend(index, query, key, value)
-        hidden_TD = hidden_TD + attention.o_proj(output.flatten(1))
-        found: Tensor = hidden_TD + layer.mlp(layer.post_attention_layernorm(hidden_TD))
-        return found
+        hidden_TD = hidden_TD + linear(attention.o_proj, output.flatten(1))
+        mlp, normed_TD = layer.mlp, layer.post_attention_layernorm(hidden_TD)
+        gated = mlp.act_fn(linear(mlp.gate_proj, normed_TD)) * linear(mlp.up_proj, normed_TD)
+        return hidden_TD + linear(mlp.down_proj, gated)
 
     def _heads(self, projected_TD: Tensor, num_heads: int, norm: Any) -> Tensor:
         heads = projected_TD.view(-1, num_heads, self._width)

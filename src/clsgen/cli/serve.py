@@ -1,0 +1,104 @@
+"""`clsgen serve`: a model over HTTP."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clsgen.cli.console import console, quiet_libraries
+from clsgen.errors import ConfigError
+
+KEY_VARIABLE = "CLSGEN_API_KEY"
+
+
+def serve(
+    model: Annotated[Path, typer.Argument(help="Model directory, or the run directory that holds it.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0: any that is free.")] = 8000,
+    keys: Annotated[
+        Path | None, typer.Option(help=f"File of hashed API keys; a single key may be in {KEY_VARIABLE} instead.")
+    ] = None,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Print a new key once, add its hash to --keys, and exit.")
+    ] = False,
+    origin: Annotated[list[str] | None, typer.Option(help="Origin that browsers may ask from; repeatable.")] = None,
+    max_body_bytes: Annotated[int, typer.Option(help="Longest request body.")] = 1_000_000,
+    max_texts: Annotated[int, typer.Option(help="Texts in one request.")] = 64,
+    max_queued: Annotated[int, typer.Option(help="Texts that wait to be read; further ones get 429.")] = 256,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens read at a time, between two steps of writing.")] = 4096,
+    deadline: Annotated[float, typer.Option(help="Seconds after which a request is given up.")] = 120.0,
+    body_timeout: Annotated[float, typer.Option(help="Seconds in which a body must have come in.")] = 20.0,
+    drain: Annotated[float, typer.Option(help="Seconds that requests in flight have to end on SIGTERM.")] = 60.0,
+    base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
+) -> None:
+    """Answer requests with the probability first, then the reason; SIGTERM ends what is in flight and exits 0."""
+    quiet_libraries()
+    if new_key:
+        _make_key(keys)
+        return
+    from clsgen.inference.predictor import Classifier
+    from clsgen.serve.server import serve as run
+    from clsgen.serve.settings import ServeSettings
+
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        keys=_known_keys(keys),
+        origins=tuple(origin or ()),
+        max_body_bytes=max_body_bytes,
+        max_texts=max_texts,
+        max_queued=max_queued,
+        batch_tokens=batch_tokens,
+        deadline_s=deadline,
+        body_timeout_s=body_timeout,
+        drain_s=drain,
+    )
+    if not settings.is_loopback and not settings.keys:
+        console.print("Warning: others can reach this server, and no key is set (--keys): whoever can, may ask.")
+    classifier = Classifier.from_pretrained(model, base=base)
+    has_answered = run(
+        classifier,
+        classifier.spec.name,
+        settings,
+        on_start=lambda url: console.print(f"Listening on {url} (Ctrl-C stops)", soft_wrap=True),
+    )
+    console.print("Stopped." if has_answered else "Stopped; some requests were not answered in time.")
+    if not has_answered:
+        raise typer.Exit(1)
+
+
+def _known_keys(file: Path | None) -> tuple[str, ...]:
+    """Hashes of the keys of a file and of the environment.
+
+    Raises:
+        ConfigError: A file that can't be read, or holds something else.
+    """
+    from clsgen.serve.guard import hashed
+
+    given = os.environ.get(KEY_VARIABLE)
+    own = () if not given else (hashed(given),)
+    if file is None:
+        return own
+    try:
+        lines = [line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise ConfigError(f"serve: --keys must be a file of hashes; {error}. Make one with --new-key.") from error
+    hashes = [line for line in lines if line]
+    if not all(len(line) == 64 and set(line) <= set("0123456789abcdef") for line in hashes):
+        raise ConfigError(f"serve: {file} must hold a SHA-256 a line, in hex; keys themselves don't belong there.")
+    return (*own, *hashes)
+
+
+def _make_key(file: Path | None) -> None:
+    from clsgen.serve.guard import hashed, new_key
+
+    if file is None:
+        raise ConfigError("serve: --new-key goes with --keys FILE, where its hash is kept. Name the file.")
+    key = new_key()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as out:
+        out.write(hashed(key) + "\n")
+    console.print(key, soft_wrap=True)

@@ -1,0 +1,69 @@
+"""Products with a linear layer's weights on a processor, where PyTorch's own choice of library is a slow one.
+
+PyTorch gives float32 products to MKL, which runs its older code on processors that are not Intel's. oneDNN, which comes
+with PyTorch too and does its bfloat16 products, is twice as fast there: `scripts/measure_products.py`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def linear(module: nn.Module, input_TD: Tensor) -> Tensor:
+    """What `module(input_TD)` gives, within the rounding of another order of sums.
+
+    Args:
+        module: A linear layer, plain or with an adapter around it.
+        input_TD: What it is applied to, (T, D).
+    """
+    plain = _plain(module)
+    if plain is None or not _suits(input_TD, plain.weight):
+        output: Tensor = module(input_TD)
+        return output
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(input_TD, plain.weight, plain.bias, "none", [], "")
+    return found
+
+
+def _plain(module: nn.Module) -> nn.Linear | None:
+    """The linear layer that the module comes down to: itself, or one whose adapter is folded in or switched off."""
+    if type(module) is nn.Linear:
+        return module
+    base: Any = getattr(module, "base_layer", None)
+    if type(base) is nn.Linear and (getattr(module, "merged", False) or getattr(module, "disable_adapters", False)):
+        return base
+    return None
+
+
+def _suits(input_TD: Tensor, weight: Tensor) -> bool:
+    return (
+        input_TD.dtype == weight.dtype == torch.float32
+        and input_TD.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and is_faster()
+    )
+
+
+@cache
+def is_faster() -> bool:
+    """Whether oneDNN is there, and the processor is one on which it was measured to be faster."""
+    try:
+        maker = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("vendor_id"))
+    except (OSError, StopIteration):  # no Linux, or no such line
+        return False
+    return "AuthenticAMD" in maker and _is_right()
+
+
+def _is_right() -> bool:
+    """Whether the operation, which is no public one, is there and does what it did when this was written."""
+    left, right, bias = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3), torch.arange(4.0)
+    try:
+        found = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return torch.equal(found, left @ right.T + bias)

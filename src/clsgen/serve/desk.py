@@ -1,0 +1,283 @@
+"""One thread that asks the model for everybody: texts come in by client, answers go out as they are made.
+
+It reads what has come in, lets every reason advance by a step, and so on. So a probability waits for one reading and
+one step at most, however long the reasons are, and clients take turns.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import NamedTuple, Protocol
+
+from clsgen.errors import ClsgenError, DataError
+from clsgen.inference.predictor import Classifier
+from clsgen.inference.session import Asked, Session
+from clsgen.types import Example, ExplanationMode, Prediction
+
+MAX_REASONS = 64
+"""Reasons that are being written or wait with their keys and values; texts that want more wait unread."""
+
+
+class QueueFull(ClsgenError):
+    """More texts wait than may. retry_after_s: when to ask again."""
+
+    def __init__(self, limit: int, retry_after_s: int) -> None:
+        super().__init__(f"the queue must hold at most {limit} texts; it is full. Ask again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class Closing(ClsgenError):
+    """The server is stopping and takes nothing new."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping and takes no new requests. Ask another one.")
+
+
+class Overdue(ClsgenError):
+    """A request took longer than it may."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"an answer must be there within {seconds:g} s; it was not. Ask for less, or later.")
+
+
+class Answer(NamedTuple):
+    """What a request is given: its probability, then pieces of text, then the whole; or an error, which ends it.
+
+    prediction: at the probability and at the end. text: a piece. is_last: whether nothing follows. num_read,
+    num_written: tokens of the request so far.
+    """
+
+    prediction: Prediction | None = None
+    text: str = ""
+    error: ClsgenError | None = None
+    is_last: bool = False
+    num_read: int = 0
+    num_written: int = 0
+
+
+class Watch(Protocol):
+    """What is told how much is done; see metrics.py."""
+
+    def read(self, num_texts: int, num_tokens: int) -> None:
+        """A batch was read."""
+
+    def wrote(self, num_tokens: int) -> None:
+        """Tokens were written."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A text that somebody asks about.
+
+    Attributes:
+        client: Who; clients take turns.
+        example: The text.
+        deliver: Called with every answer, from the desk's thread.
+        explains: Whether a reason is wanted.
+        mode: Explanation mode.
+        deadline: By when, on the monotonic clock.
+        seconds: How long that is from when it came in.
+        num_tokens: Of the prompt.
+        num_written: Tokens of the reason so far.
+    """
+
+    client: str
+    example: Example
+    deliver: Callable[[Answer], None]
+    explains: bool = False
+    mode: ExplanationMode = "free"
+    deadline: float = float("inf")
+    seconds: float = 0.0
+    num_tokens: int = 0
+    num_written: int = 0
+
+
+@dataclass(slots=True)
+class _Line:
+    """Requests that wait, a queue a client; clients take turns."""
+
+    queues: OrderedDict[str, deque[int]] = field(default_factory=OrderedDict)
+
+    def put(self, client: str, key: int) -> None:
+        self.queues.setdefault(client, deque()).append(key)
+
+    def take(self) -> Iterator[int]:
+        """The next of each client in turn, until nobody waits or the caller stops."""
+        while self.queues:
+            client, queue = self.queues.popitem(last=False)
+            key = queue.popleft()
+            if queue:
+                self.queues[client] = queue
+            yield key
+
+    def put_back(self, client: str, key: int) -> None:
+        queue = self.queues.setdefault(client, deque())
+        queue.appendleft(key)
+        self.queues.move_to_end(client, last=False)
+
+
+class Desk:
+    """Owns the model; a thread of its own works while there is anything to do.
+
+    Args:
+        classifier: The model; nobody else may use it meanwhile.
+        batch_tokens: Tokens read between two steps.
+        max_queued: Texts that may wait.
+        watch: Is told how much is done.
+    """
+
+    def __init__(self, classifier: Classifier, *, batch_tokens: int, max_queued: int, watch: Watch) -> None:
+        self._session = Session(classifier)
+        self._batch_tokens, self._max_queued, self._watch = batch_tokens, max_queued, watch
+        self._requests: dict[int, Request] = {}
+        self._lines = {False: _Line(), True: _Line()}
+        self._waiting: set[int] = set()
+        self._gone: set[int] = set()
+        self._keys = count()
+        self._is_closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="desk", daemon=True)
+        self._thread.start()
+
+    # ---- for whoever asks ----
+
+    def submit(self, requests: Sequence[Request]) -> list[int]:
+        """Put requests in line, all or none.
+
+        Returns:
+            A key for each, for `cancel`.
+
+        Raises:
+            QueueFull, Closing: They are not taken.
+            DataError: An empty text, or a question that leaves no room for it.
+        """
+        for request in requests:
+            request.num_tokens = len(self._session.prompt(request.example).ids)
+        with self._changed:
+            if self._is_closing:
+                raise Closing
+            if len(self._waiting) + len(requests) > self._max_queued:
+                raise QueueFull(self._max_queued, 1 + len(self._waiting) // 32)
+            keys = [next(self._keys) for _ in requests]
+            for key, request in zip(keys, requests, strict=True):
+                self._requests[key] = request
+                self._waiting.add(key)
+                self._lines[request.explains].put(request.client, key)
+            self._changed.notify()
+        return keys
+
+    def cancel(self, key: int) -> None:
+        """Nobody waits for this one any more."""
+        with self._changed:
+            if key in self._requests:
+                self._gone.add(key)
+                self._changed.notify()
+
+    @property
+    def num_queued(self) -> int:
+        """Texts that wait to be read."""
+        return len(self._waiting)
+
+    @property
+    def num_open(self) -> int:
+        """Requests that have not ended."""
+        return len(self._requests)
+
+    def close(self, timeout_s: float) -> bool:
+        """Take nothing new, end what is there; whether all of it ended in time."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # ---- the thread ----
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._requests and not self._is_closing:
+                    self._changed.wait()
+                if not self._requests:
+                    return
+                gone, self._gone = self._gone, set()
+                chosen = self._next_texts()
+            for key in gone:
+                self._end(key, None)
+            self._drop_overdue()
+            try:
+                self._read([key for key in chosen if key in self._requests])
+                self._advance()
+            except Exception as error:  # noqa: BLE001 - the thread serves everybody: one failure must not end it
+                self._fail_all(error)
+
+    def _next_texts(self) -> list[int]:
+        """Texts that are read now: those that want a probability alone come first."""
+        chosen: list[int] = []
+        room = self._batch_tokens
+        for explains, line in self._lines.items():
+            for key in line.take():
+                request = self._requests.get(key)
+                if request is None:
+                    continue
+                is_late = explains and self._session.num_reasons + len(chosen) >= MAX_REASONS
+                if is_late or (chosen and request.num_tokens > room):
+                    line.put_back(request.client, key)
+                    break
+                self._waiting.discard(key)
+                chosen.append(key)
+                room -= request.num_tokens
+        return chosen
+
+    def _read(self, keys: list[int]) -> None:
+        if not keys:
+            return
+        requests = [self._requests[key] for key in keys]
+        asked = [Asked(key, each.example, each.explains, each.mode) for key, each in zip(keys, requests, strict=True)]
+        found = self._session.read(asked)
+        self._watch.read(len(keys), sum(each.num_tokens for each in requests))
+        for key, request in zip(keys, requests, strict=True):
+            answer = Answer(found[key], is_last=not request.explains, num_read=request.num_tokens)
+            if answer.is_last:
+                self._end(key, answer)
+            else:
+                request.deliver(answer)
+
+    def _advance(self) -> None:
+        for progress in self._session.step():
+            request = self._requests.get(progress.key)
+            if request is None:
+                continue
+            request.num_written += progress.num_tokens
+            self._watch.wrote(progress.num_tokens)
+            answer = Answer(num_read=request.num_tokens, num_written=request.num_written)
+            if progress.text:
+                request.deliver(answer._replace(text=progress.text))
+            if progress.prediction is not None:
+                self._end(progress.key, answer._replace(prediction=progress.prediction, is_last=True))
+
+    def _drop_overdue(self) -> None:
+        now = time.monotonic()
+        for key, request in list(self._requests.items()):
+            if now > request.deadline:
+                self._end(key, Answer(error=Overdue(request.seconds), is_last=True))
+
+    def _fail_all(self, error: Exception) -> None:
+        """Tell everybody who waits for the model; texts in line are not concerned."""
+        told = error if isinstance(error, ClsgenError) else DataError(f"the model failed: {type(error).__name__}.")
+        for key in [key for key in self._requests if key not in self._waiting]:
+            self._end(key, Answer(error=told, is_last=True))
+
+    def _end(self, key: int, answer: Answer | None) -> None:
+        """A request has ended, with a last answer or with nobody to give it to."""
+        with self._changed:
+            request = self._requests.pop(key, None)
+            self._waiting.discard(key)
+        self._session.cancel(key)
+        if request is not None and answer is not None:
+            request.deliver(answer)

@@ -1,0 +1,208 @@
+"""What goes over the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clsgen.types import CONTRACT_SENTENCE, Example, ExplanationMode, Prediction
+
+_NOTE = "Aspirin was given to 120 patients; mortality fell from 12% to 7%."
+
+
+class Document(BaseModel):
+    """A text and what is asked of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, description="The text. Only it may be cut to fit the model.", examples=[_NOTE])
+    question: str = Field("", description="What is asked of this text, where the model was trained on questions.")
+    id: str | None = Field(None, max_length=256, description="Given back with the answer; null: the text's number.")
+
+
+class ClassifyRequest(BaseModel):
+    """One text or several."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"texts": [_NOTE]}]})
+
+    texts: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)] | Document] = Field(
+        description="A text, or a list of texts or documents."
+    )
+
+    def examples(self) -> list[Example]:
+        """The texts as examples."""
+        given = [self.texts] if isinstance(self.texts, str) else self.texts
+        documents = [Document(text=each) if isinstance(each, str) else each for each in given]
+        return [
+            Example(str(number) if each.id is None else each.id, each.text, each.question)
+            for number, each in enumerate(documents)
+        ]
+
+
+class ExplainRequest(ClassifyRequest):
+    """Texts whose decision is to be explained."""
+
+    mode: ExplanationMode = Field(
+        "free",
+        description="free: the text states its own view, compared with the decision in `agreement`. decision: it "
+        "argues for the decision.",
+    )
+
+
+class Result(BaseModel):
+    """Probability and decision of a text."""
+
+    id: str
+    probabilities: dict[str, float] = Field(description="Calibrated; they sum to 1.")
+    decision: str = Field(description="By the stored threshold, or the largest probability with more than two labels.")
+    threshold: float | None = Field(description="Two labels: the positive one is decided from here upwards.")
+    label_set: list[str] | None = Field(description="Labels that can't be excluded; null: the model never abstains.")
+    abstained: bool | None = Field(description="Whether the text is left undecided; null: the model never abstains.")
+    num_document_tokens_cut: int = Field(description="Tokens of the text that did not fit; 0: it was read whole.")
+
+    @classmethod
+    def of(cls, prediction: Prediction | None) -> Result:
+        """From a prediction."""
+        return cls(**_plain(prediction))
+
+
+class ExplainedResult(Result):
+    """The same with the reason."""
+
+    mode: ExplanationMode
+    explanation: str = Field(description="The reason in words. " + CONTRACT_SENTENCE)
+    stated_label: str | None = Field(description="The label that the reason states; null: none that is known.")
+    agreement: bool | None = Field(description="free: whether it states the decided label; null: it states none.")
+    has_ended: bool = Field(description="Whether the reason ended by itself, and was not cut off.")
+
+    @classmethod
+    def of(cls, prediction: Prediction | None) -> ExplainedResult:
+        """From a prediction with an explanation."""
+        assert prediction is not None
+        return cls(
+            **_plain(prediction),
+            mode=prediction.mode or "free",
+            explanation=prediction.explanation or "",
+            stated_label=prediction.stated_label,
+            agreement=prediction.agreement,
+            has_ended=bool(prediction.has_ended),
+        )
+
+
+def _plain(prediction: Prediction | None) -> dict[str, Any]:
+    assert prediction is not None
+    return {
+        "id": prediction.id,
+        "probabilities": dict(prediction.probs),
+        "decision": prediction.decision,
+        "threshold": prediction.threshold,
+        "label_set": None if prediction.label_set is None else list(prediction.label_set),
+        "abstained": prediction.abstained,
+        "num_document_tokens_cut": prediction.num_document_tokens_cut,
+    }
+
+
+class ClassifyResponse(BaseModel):
+    """Answers in the order of the texts."""
+
+    model: str
+    results: list[Result]
+
+
+class ExplainResponse(BaseModel):
+    """Answers in the order of the texts."""
+
+    model: str
+    results: list[ExplainedResult]
+    notice: str = CONTRACT_SENTENCE
+
+
+class Message(BaseModel):
+    """A turn of a chat; only one of the user is understood."""
+
+    role: str
+    content: str | list[dict[str, Any]]
+
+
+class ChatRequest(BaseModel):
+    """What an OpenAI client sends; sampling options are ignored, as reasons are written greedily."""
+
+    model: str = ""
+    messages: list[Message] = Field(min_length=1, examples=[[{"role": "user", "content": _NOTE}]])
+    stream: bool = False
+
+
+class ChatMessage(BaseModel):
+    """The reason."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class ChatChoice(BaseModel):
+    """The only choice."""
+
+    index: int = 0
+    message: ChatMessage
+    finish_reason: Literal["stop", "length"]
+
+
+class Usage(BaseModel):
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatResponse(BaseModel):
+    """A chat completion with the probability in `clsgen`."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    clsgen: ExplainedResult
+
+
+class Model(BaseModel):
+    """A model that can be asked."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "clsgen"
+    labels: list[str]
+    positive: str | None
+    explains: bool
+    restricted: bool
+
+
+class ModelList(BaseModel):
+    """The models of this server."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Health(BaseModel):
+    """Whether the server lives, or takes requests."""
+
+    status: Literal["ok", "stopping"]
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, and what to do."""
+
+    message: str
+    type: str
+    request_id: str
+
+
+class ErrorResponse(BaseModel):
+    """Every answer that is no success."""
+
+    error: ErrorBody
