@@ -88,10 +88,10 @@ def lengths_file(num_rows: int) -> Path:
 
 
 def quoting_run() -> Path:
-    """The embedded base trained for an epoch on generated notes, whose reasons quote the note; made once."""
+    """The embedded base trained for an epoch on generated notes whose reasons are quotes of them; made once."""
     run = FOLDER / "quoting"
     if not (run / "model" / "clsgen.json").exists():
-        overrides = [f"output={run}", "train.epochs=1", "data.num_rows=1200"]
+        overrides = [f"output={run}", "train.epochs=1", "data.num_rows=1200", "data.explanations=extractive"]
         train_run(load_config(Path("examples/synthetic.yaml"), overrides))
     return run
 

@@ -69,7 +69,7 @@ def test_torch_that_does_not_see_the_gpu_warns(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("is_fast", "precision"), [(True, "bfloat16"), (False, "float32")])
 def test_bfloat16_says_what_auto_chooses(monkeypatch: pytest.MonkeyPatch, is_fast: bool, precision: str) -> None:
-    monkeypatch.setattr("clsgen.model.backbone.is_fast_bfloat16", lambda device: is_fast)
+    monkeypatch.setattr("clsgen.model.products.is_fast_bfloat16", lambda device: is_fast)
     check = doctor.check_bfloat16()
     assert check.status == "ok"
     assert check.message.endswith(f"precision auto is {precision}")

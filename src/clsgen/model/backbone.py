@@ -6,7 +6,6 @@ The backbone stays an unmodified Hugging Face class; adapters are PEFT's, embedd
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -390,12 +389,3 @@ def fold_adapter(model: nn.Module) -> None:
 
 def _is_folded(model: nn.Module) -> bool:
     return any(getattr(module, "merged", False) for module in model.modules())
-
-
-def is_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 matrix products have hardware on this device."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if os.name == "posix" and flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text

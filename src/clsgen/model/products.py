@@ -1,4 +1,4 @@
-"""Products with a linear layer's weights on a processor, where PyTorch's own choice of library is a slow one.
+"""Which matrix products are fast here, and float32 ones by a faster library than PyTorch's own choice.
 
 PyTorch gives float32 products to MKL, which runs its older code on processors that are not Intel's. oneDNN, which comes
 with PyTorch too and does its bfloat16 products, is twice as fast there: `scripts/measure_products.py`.
@@ -52,11 +52,13 @@ def _suits(input_TD: Tensor, weight: Tensor) -> bool:
 @cache
 def is_faster() -> bool:
     """Whether oneDNN is there, and the processor is one on which it was measured to be faster."""
-    try:
-        maker = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("vendor_id"))
-    except (OSError, StopIteration):  # no Linux, or no such line
-        return False
-    return "AuthenticAMD" in maker and _is_right()
+    return "AuthenticAMD" in _processor() and _is_right()
+
+
+def _processor() -> str:
+    """What Linux says of the processor; "" elsewhere."""
+    file = Path("/proc/cpuinfo")
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def _is_right() -> bool:
@@ -67,3 +69,11 @@ def _is_right() -> bool:
     except (AttributeError, RuntimeError, TypeError):
         return False
     return torch.equal(found, left @ right.T + bias)
+
+
+def is_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products have hardware on this device."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    text = _processor()
+    return "avx512_bf16" in text or "amx_bf16" in text

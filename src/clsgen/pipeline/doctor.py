@@ -140,7 +140,7 @@ def check_bfloat16() -> Check:
     try:
         import torch  # noqa: PLC0415
 
-        from clsgen.model.backbone import is_fast_bfloat16  # noqa: PLC0415
+        from clsgen.model.products import is_fast_bfloat16  # noqa: PLC0415
     except (ImportError, OSError) as error:
         return Check("bfloat16", "fail", f"the model code can't be imported: {error}", "Correct the packages first.")
     is_fast = is_fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))

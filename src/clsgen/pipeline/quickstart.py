@@ -14,7 +14,7 @@ from clsgen.config.render import example_config
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ConfigError, DataError
-from clsgen.model.backbone import is_fast_bfloat16
+from clsgen.model.products import is_fast_bfloat16
 from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run

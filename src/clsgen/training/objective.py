@@ -12,7 +12,7 @@ from transformers.integrations import get_available_reporting_integrations, get_
 
 from clsgen.config.training import TrainSettings
 from clsgen.errors import ConfigError
-from clsgen.model.backbone import is_fast_bfloat16
+from clsgen.model.products import is_fast_bfloat16
 
 
 @dataclass(frozen=True, slots=True)
