@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from starlette.exceptions import HTTPException
 
 from clsgen.serve.metrics import Metrics
 from clsgen.serve.settings import ServeSettings
@@ -72,14 +73,6 @@ def owner_of(authorization: str | None, keys: Sequence[str]) -> str | None:
     return found[0] if found and kind.lower() == "bearer" else None
 
 
-class _Refused(Exception):
-    """The body was too long or too slow."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Guard:
     """Wraps an application.
 
@@ -104,11 +97,9 @@ class Guard:
             if self._gate.is_closed and scope["path"] not in _ALWAYS:
                 await call.refuse(503, "the server is stopping and takes no new requests. Ask another one.", retry_s=5)
             elif call.announced_bytes > self._settings.max_body_bytes:
-                await call.refuse(413, self._too_long())
+                await call.refuse(413, too_long(self._settings))
             else:
                 await self._app(scope, call.receive, call.send)
-        except _Refused as error:
-            await call.refuse(error.status, str(error))
         finally:
             self._gate.num_in_flight -= 1
             route = getattr(scope.get("route"), "path", "other")
@@ -123,8 +114,10 @@ class Guard:
                 body_bytes=call.num_bytes,
             )
 
-    def _too_long(self) -> str:
-        return f"a body must be at most {self._settings.max_body_bytes:,} bytes. Send fewer or shorter texts."
+
+def too_long(settings: ServeSettings) -> str:
+    """What a body is told that exceeds the limit."""
+    return f"a body must be at most {settings.max_body_bytes:,} bytes. Send fewer or shorter texts."
 
 
 class _Call:
@@ -151,11 +144,11 @@ class _Call:
             message = await asyncio.wait_for(self._receive(), max(left, 0.001))
         except TimeoutError:
             seconds = self._settings.body_timeout_s
-            raise _Refused(408, f"a body must come in within {seconds:g} s; this one did not.") from None
+            raise HTTPException(408, f"a body must come in within {seconds:g} s; this one did not.") from None
         self.num_bytes += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
         if self.num_bytes > self._settings.max_body_bytes:
-            raise _Refused(413, f"a body must be at most {self._settings.max_body_bytes:,} bytes. Send fewer texts.")
+            raise HTTPException(413, too_long(self._settings))
         return message
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
