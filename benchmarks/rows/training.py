@@ -12,7 +12,7 @@ from clsgen.model import backbone
 from clsgen.model.decoder import can_read
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
-from clsgen.model.losses import class_loss, token_loss
+from clsgen.model.losses import class_loss
 
 RANK, ALPHA = 16, 32.0
 
@@ -47,12 +47,12 @@ def joint_step(
     dual.train()
     optimizer = torch.optim.AdamW([each for each in dual.parameters() if each.requires_grad], lr=1e-4)
     batch = collate(rows_of(num_rows, num_prompt, num_target), pad_id=0)._asdict()
-    inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels_B", "target_N")}
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels_B"}
 
     def step() -> None:
         output = dual(**inputs)
         classes = class_loss(output.class_logits_BC, batch["labels_B"])
-        tokens = token_loss(output.token_logits_NV, batch["target_N"])
+        tokens = output.token_loss
         (classes.total / classes.weight + tokens.total / tokens.weight).backward()
         optimizer.step()
         optimizer.zero_grad()

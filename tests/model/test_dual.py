@@ -229,3 +229,35 @@ def test_encoded_examples_have_no_label_in_the_prompt(built):
     first, second = (encode_examples([r], built.renderer, with_targets=True).rows[0] for r in (row, other))
     assert first.prompt_ids == second.prompt_ids
     assert first.target_ids != second.target_ids
+
+
+@pytest.mark.parametrize("size", [1, 1000, 5000])
+def test_the_loss_in_parts_is_the_loss_at_once(tmp_path, monkeypatch, size):
+    """Value and gradients, whatever the parts; and no more logits at a time than a part has."""
+    built = tiny.dual(tiny.save("llama", tmp_path / "llama"), tuning="full")
+    batch = collate(encoded(built, 6), pad_id=built.pad_id)._asdict()
+    del batch["labels_B"]
+    seen = []
+    real = built.model.vocabulary_logits
+    monkeypatch.setattr(built.model, "vocabulary_logits", lambda hidden: (seen.append(len(hidden)), real(hidden))[1])
+
+    def run():
+        built.model.zero_grad()
+        output = built.model(**batch)
+        (output.token_loss.total + output.class_logits_BC.sum()).backward()
+        gradients = {name: p.grad.clone() for name, p in built.model.named_parameters() if p.grad is not None}
+        return output, gradients
+
+    whole, wanted = run()
+    assert whole.token_logits_NV is not None
+    seen.clear()
+    monkeypatch.setattr("clsgen.model.dual._MAX_LOGITS", size)
+    parts, found = run()
+    assert parts.token_logits_NV is None
+    assert parts.token_loss.weight == whole.token_loss.weight == len(batch["target_N"])
+    assert torch.allclose(parts.token_loss.total, whole.token_loss.total, rtol=1e-5)
+    vocabulary = real(torch.zeros(1, 32)).shape[1]
+    assert max(seen) == max(1, size // vocabulary)
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        assert (gradient - found[name]).norm() <= 1e-5 * gradient.norm() + 1e-7, name

@@ -28,7 +28,7 @@ def log_likelihoods(model: DualModel, rows: Sequence[EncodedExample], *, pad_id:
         batch = collate([rows[index] for index in plan], pad_id=pad_id)
         inputs = {name: tensor.to(model.device) for name, tensor in batch._asdict().items()}
         output = model(**{name: tensor for name, tensor in inputs.items() if name not in ("labels_B", "target_N")})
-        logits_NV: Tensor = output.token_logits_NV.float()
+        logits_NV: Tensor = output.token_logits_NV
         targets_N = inputs["target_N"]
         log_probs_N = logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(1)
         sums_B = torch.zeros(len(plan), dtype=torch.float64, device=log_probs_N.device)

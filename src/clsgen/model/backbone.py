@@ -273,6 +273,11 @@ def hidden_size(model: nn.Module) -> int:
     return int(base_of(model).config.get_text_config().hidden_size)
 
 
+def vocabulary_size(model: nn.Module) -> int:
+    """Vocabulary logits a position, V."""
+    return int(base_of(model).get_output_embeddings().weight.shape[0])
+
+
 def context_tokens(model: nn.Module) -> int | None:
     """Longest input the backbone was made for; None where it does not say."""
     value = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)

@@ -9,18 +9,30 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from clsgen.model import backbone
 from clsgen.model.decoder import Decoder, Kept, require_decoder
 from clsgen.model.head import ClassHead
+from clsgen.model.losses import LossSum, token_loss
 
 
 class DualOutput(NamedTuple):
-    """class_logits_BC float32. token_logits_NV float32. base_logits_NV: the frozen base's, or None."""
+    """What a forward gives.
+
+    class_logits_BC: float32. token_loss: of the targets, where they were given; else None. token_logits_NV: float32;
+    None where the targets were given and the logits of all would be too many at once. base_logits_NV: the frozen
+    base's, or None.
+    """
 
     class_logits_BC: Tensor
-    token_logits_NV: Tensor
+    token_logits_NV: Tensor | None
     base_logits_NV: Tensor | None
+    token_loss: LossSum | None = None
+
+
+_MAX_LOGITS = 2**22
+"""Vocabulary logits that the loss of explanation tokens holds at a time, where it is taken in parts."""
 
 
 class DualModel(nn.Module):
@@ -129,6 +141,7 @@ class DualModel(nn.Module):
         document_end_B: Tensor,
         target_row_N: Tensor,
         target_column_N: Tensor,
+        target_N: Tensor | None = None,
         with_base: bool = False,
     ) -> DualOutput:
         """One forward for both heads (the arguments are those of `data.batch.Batch`).
@@ -141,6 +154,7 @@ class DualModel(nn.Module):
             document_end_B: Column after the document.
             target_row_N: Row of each supervised position.
             target_column_N: Column of each supervised position.
+            target_N: Id that each must predict, for the loss; None: only logits are wanted.
             with_base: Also compute the frozen base's logits at the supervised positions, without a graph.
         """
         if self.starts_at is None and not self.is_packed:
@@ -157,6 +171,8 @@ class DualModel(nn.Module):
             decision_BD = hidden_TD[first_B]
             target_ND = hidden_TD[first_B[target_row_N] + target_column_N - decision_B[target_row_N]]
         class_logits_BC = self.head(decision_BD)
+        if target_N is not None and not with_base and self._is_large(target_ND):
+            return DualOutput(class_logits_BC, None, None, self._token_loss(target_ND, target_N))
         token_logits_NV = self.vocabulary_logits(target_ND)
         base_logits_NV = None
         if with_base:
@@ -168,7 +184,22 @@ class DualModel(nn.Module):
                     use_cache=False,
                 ).last_hidden_state[target_row_N, target_column_N]
             )
-        return DualOutput(class_logits_BC, token_logits_NV, base_logits_NV)
+        loss = None if target_N is None else token_loss(token_logits_NV, target_N)
+        return DualOutput(class_logits_BC, token_logits_NV, base_logits_NV, loss)
+
+    def _is_large(self, target_ND: Tensor) -> bool:
+        return len(target_ND) * backbone.vocabulary_size(self.language_model) > 2 * _MAX_LOGITS
+
+    def _token_loss(self, target_ND: Tensor, target_N: Tensor) -> LossSum:
+        """The loss in parts, whose logits are computed anew in the backward: never those of all positions at once."""
+        size = max(1, _MAX_LOGITS // backbone.vocabulary_size(self.language_model))
+
+        def of_part(hidden_ND: Tensor, ids_N: Tensor) -> Tensor:
+            return token_loss(self.vocabulary_logits(hidden_ND), ids_N).total
+
+        parts = list(zip(torch.split(target_ND, size), torch.split(target_N, size), strict=True))
+        totals = [checkpoint(of_part, hidden_ND, ids_N, use_reentrant=False) for hidden_ND, ids_N in parts]
+        return LossSum(torch.stack(totals).sum(), torch.tensor(len(target_N), device=target_N.device))
 
     def _read_packed(
         self, rows: Sequence[Sequence[int]], decisions: Sequence[int], document_ends: Sequence[int]

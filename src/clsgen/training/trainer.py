@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallbac
 from clsgen.data.batch import UNLABELLED, EncodedExample, collate, document_of, plan_batches
 from clsgen.errors import ArtifactError, HardwareError, TrainingError
 from clsgen.model.dual import DualModel, DualOutput
-from clsgen.model.losses import LossSum, class_loss_by_question, kl_to_base, token_loss
+from clsgen.model.losses import LossSum, class_loss_by_question, kl_to_base
 from clsgen.training.objective import Objective
 from clsgen.training.sampler import LengthGroupedSampler
 
@@ -95,7 +95,7 @@ class DualTrainer(Trainer):
         """The objective's share of one micro-batch, already divided by the whole step's denominators."""
         assert isinstance(num_items_in_batch, Tensor)
         output: DualOutput = model(
-            **{name: tensor for name, tensor in inputs.items() if name not in ("labels_B", "target_N")},
+            **{name: tensor for name, tensor in inputs.items() if name != "labels_B"},
             with_base=self._objective.kl_weight > 0,
         )
         if self._logged_at is None:
@@ -130,9 +130,9 @@ class DualTrainer(Trainer):
         )
         terms = {"class_loss": (classes, objective.class_loss_weight)}
         if objective.explanation_weight > 0:
-            tokens = token_loss(output.token_logits_NV, inputs["target_N"])
-            terms["explanation_loss"] = (tokens, objective.explanation_weight)
-        if output.base_logits_NV is not None:
+            assert output.token_loss is not None
+            terms["explanation_loss"] = (output.token_loss, objective.explanation_weight)
+        if output.base_logits_NV is not None and output.token_logits_NV is not None:
             terms["kl"] = (kl_to_base(output.base_logits_NV, output.token_logits_NV), objective.kl_weight)
         return terms
 
@@ -196,15 +196,13 @@ class DualTrainer(Trainer):
             for plan in plan_batches([row.num_tokens for row in rows], batch_tokens=budget):
                 batch = collate([rows[index] for index in plan], pad_id=self._pad_id)._asdict()
                 batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-                output = self.model(
-                    **{name: tensor for name, tensor in batch.items() if name not in ("labels_B", "target_N")}
-                )
+                output = self.model(**{name: tensor for name, tensor in batch.items() if name != "labels_B"})
                 for name, term in (
                     (
                         "class_loss",
                         class_loss_by_question(output.class_logits_BC, batch["labels_B"], self._spans(output)),
                     ),
-                    ("explanation_loss", token_loss(output.token_logits_NV, batch["target_N"])),
+                    ("explanation_loss", output.token_loss),
                 ):
                     totals[name][0] += float(term.total)
                     totals[name][1] += int(term.weight)
