@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from clsgen.config.load import load_config
 from clsgen.config.model import ModelSettings
+from clsgen.config.run import RunConfig
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.checkpoint import Bundle, save_bundle
 from clsgen.pipeline.build import build
@@ -25,7 +26,12 @@ SPEC = TaskSpec("bench", ("survived", "died"), "Decide whether the patient died 
 
 def notes(num_notes: int) -> list[Example]:
     """Long generated notes."""
-    return generate_notes(num_notes, length="lcd", prevalence=0.2, seed=0)
+    return notes_of("lcd", num_notes)
+
+
+def notes_of(length: Literal["short", "lcd"], num_notes: int) -> list[Example]:
+    """Generated notes, a fifth of them followed by death."""
+    return generate_notes(num_notes, length=length, prevalence=0.2, seed=0)
 
 
 def model_folder(vocabulary: int, *, width: int = 384, num_layers: int = 8) -> Path:
@@ -88,11 +94,24 @@ def lengths_file(num_rows: int) -> Path:
 
 
 def quoting_run() -> Path:
-    """The embedded base trained for an epoch on generated notes whose reasons are quotes of them; made once."""
-    run = FOLDER / "quoting"
+    """The embedded base trained for an epoch on notes whose explanations are sentences of them; made once."""
+    run, table = FOLDER / "quoting", FOLDER / "quoting.jsonl"
     if not (run / "model" / "clsgen.json").exists():
-        overrides = [f"output={run}", "train.epochs=1", "data.num_rows=1200", "data.explanations=extractive"]
-        train_run(load_config(Path("examples/synthetic.yaml"), overrides))
+        rows = [{"text": row.document, "label": row.label} for row in notes_of("short", 1200)]
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        settings = {
+            "output": str(run),
+            "data": {"train": str(table), "explanations": "extractive", "positive": "died"},
+            "model": {
+                "backbone": "embedded",
+                "lora": {"dropout": 0.0},
+                "max_length_tokens": 640,
+                "max_explanation_tokens": 160,
+            },
+            "train": {"epochs": 1, "learning_rate": 1e-3, "monitor": "loss", "patience": None},
+        }
+        train_run(RunConfig.model_validate(settings))
     return run
 
 
