@@ -94,7 +94,7 @@ def lengths_file(num_rows: int) -> Path:
 
 
 def quoting_run() -> Path:
-    """The embedded base trained for an epoch on notes whose explanations are sentences of them; made once."""
+    """The embedded base trained on notes whose explanations are sentences of them; made once."""
     run, table = FOLDER / "quoting", FOLDER / "quoting.jsonl"
     if not (run / "model" / "clsgen.json").exists():
         rows = [{"text": row.document, "label": row.label} for row in notes_of("short", 1200)]
@@ -109,7 +109,7 @@ def quoting_run() -> Path:
                 "max_length_tokens": 640,
                 "max_explanation_tokens": 160,
             },
-            "train": {"epochs": 1, "learning_rate": 1e-3, "monitor": "loss", "patience": None},
+            "train": {"epochs": 3, "learning_rate": 1e-3, "monitor": "loss", "patience": None},
         }
         train_run(RunConfig.model_validate(settings))
     return run

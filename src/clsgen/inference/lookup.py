@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_RUN = 3
+_RUN = 2
 """Ids that must stand there already before the next ones are guessed."""
-_FEWEST, _MOST = 2, 16
+_FEWEST, _MOST = 8, 16
 
 
 class Lookup:
