@@ -16,6 +16,9 @@ HERE = Path(__file__).parent
 PEERS = Path(os.environ.get("CLSGEN_PEERS_PYTHON", HERE / ".venv" / "bin" / "python"))
 """Interpreter of the environment that benchmarks/peers.txt is installed in."""
 
+MEMORY_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
+"""Of both sides where memory is measured: what is freed goes back at once, so that the peak is of what is in use."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -88,7 +91,8 @@ def measure(row: Row, *, num_runs: int) -> dict[str, Any]:
         row, peer, ratio (median of the ratios of neighbouring runs), ratios, bar, met, the medians of seconds and peak
         memory of both, and the largest difference of what they gave back.
     """
-    with Worker(row.ours) as ours, Worker(row.peer) as peer:
+    settings = MEMORY_SETTINGS if row.is_memory else {}
+    with Worker(row.ours, settings) as ours, Worker(row.peer, settings) as peer:
         pairs = [(ours.run(), peer.run()) for _ in range(num_runs)]
     key = "peak_bytes" if row.is_memory else "seconds"
     ratios = [theirs[key] / mine[key] if row.is_speedup else mine[key] / theirs[key] for mine, theirs in pairs]
@@ -120,7 +124,7 @@ def measure(row: Row, *, num_runs: int) -> dict[str, Any]:
 class Worker:
     """A side's process."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, settings: Mapping[str, str] | None = None) -> None:
         interpreter = str(PEERS) if side.is_peer else sys.executable
         paths = [str(HERE)] if side.is_peer else [str(HERE), str(HERE.parent / "src"), str(HERE.parent / "scripts")]
         self._process = subprocess.Popen(
@@ -130,6 +134,7 @@ class Worker:
             text=True,
             env={
                 **os.environ,
+                **(settings or {}),
                 "PYTHONPATH": os.pathsep.join(paths),
                 "HF_HUB_OFFLINE": "1",
                 "TOKENIZERS_PARALLELISM": "false",
