@@ -31,7 +31,7 @@ class DualOutput(NamedTuple):
     token_loss: LossSum | None = None
 
 
-_MAX_LOGITS = 2**22
+_MAX_LOGITS = 2**24
 """Vocabulary logits that the loss of explanation tokens holds at a time, where it is taken in parts."""
 
 
