@@ -43,6 +43,8 @@ def main() -> None:
             if arguments.rows is not None and row.name not in arguments.rows:
                 continue
             found = measure_growth(row) if isinstance(row, Growth) else measure(row, num_runs=arguments.runs)
+            if row.name.startswith("classify-mixed"):
+                found["command"] += f" --documents {arguments.documents}"
             kept = [*(each for each in kept if each["row"] != row.name), found]
             outcome = f"{found['ratio']:.3f} (bar {found['bar']}, met {found['met']})"
             print(f"{row.name} | {found['peer']}: {outcome}", flush=True)
@@ -76,8 +78,11 @@ def page(figures: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks on a processor",
         "",
-        f"Measured on: {about}. Each row runs clsgen and the other side in turn, in processes of their own, and shows",
-        "the median of the ratios of neighbouring runs, and their spread.",
+        f"Measured on: {about}.",
+        "Each row runs clsgen and the other side in turn, in processes of their own, and shows the median of the ratios of",
+        "neighbouring runs, and their spread. Where memory is measured, both sides give back what they free at once",
+        "(MALLOC_MMAP_THRESHOLD_), so that the peak is of what is in use. `make bench` measures all of them; a row that is",
+        "not here has not been measured. Each row's command stands in cpu.json.",
         "",
         "| row | held against | measures | ratio | spread | bar | met | output differs by |",
         "|---|---|---|---|---|---|---|---|",
