@@ -38,7 +38,17 @@ RUNS = Path("runs/noise")
 RESULT = Path("docs/results/noise/study.json")
 STRATEGIES = ("blind", "hinted", "blind_then_hinted", "both_sides", "human")
 ERRORS = Errors({"died": 0.4, "survived": 0.9}, made_up=0.1, made_up_when_told=0.5)
-FIGURES = ("auroc", "brier", "sensitivity", "auroc_alignment", "rli", "r_lkappa", "readability")
+FIGURES = (
+    "auroc",
+    "brier",
+    "sensitivity",
+    "auroc_alignment",
+    "rli",
+    "r_lkappa",
+    "readability",
+    "quote_share",
+    "grounding",
+)
 COMPARED = ("auroc", "brier")
 
 
