@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple, Protocol
 
+import structlog
+
 from clsgen.errors import ClsgenError, DataError
 from clsgen.inference.predictor import Classifier
 from clsgen.inference.session import Asked, Session
 from clsgen.types import Example, ExplanationMode, Prediction
+
+log = structlog.get_logger("clsgen.serve")
 
 MAX_REASONS = 64
 """Reasons that are being written or wait with their keys and values; texts that want more wait unread."""
@@ -268,7 +273,8 @@ class Desk:
                 self._end(key, Answer(error=Overdue(request.seconds), is_last=True))
 
     def _fail_all(self, error: Exception) -> None:
-        """Tell everybody who waits for the model; texts in line are not concerned."""
+        """Tell everybody who waits for the model; texts in line are not concerned. The log names no text."""
+        log.error("the model failed", error=type(error).__name__, where=traceback.format_tb(error.__traceback__))
         told = error if isinstance(error, ClsgenError) else DataError(f"the model failed: {type(error).__name__}.")
         for key in [key for key in self._requests if key not in self._waiting]:
             self._end(key, Answer(error=told, is_last=True))
