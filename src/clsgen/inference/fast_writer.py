@@ -146,8 +146,6 @@ class FastWriter(Writer):
         guess: list[int] = []
         if each.lookup is not None:
             each.lookup.add(new)
-            if each.num_guessed:
-                each.lookup.learn(each.num_guessed, len(new) - 1)
             guess = each.lookup.guess()[: room - 1]
         each.feed, each.num_guessed = [each.written[-1], *guess], len(guess)
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 _RUN = 2
 """Ids that must stand there already before the next ones are guessed."""
-_FEWEST, _MOST = 8, 16
+_GUESSED = 12
+"""Ids guessed at a time, about a short sentence: one more costs little beside reading the weights once."""
 
 
 class Lookup:
@@ -23,7 +24,6 @@ class Lookup:
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids: list[int] = []
         self._after: dict[tuple[int, ...], int] = {}
-        self._num_guessed = _FEWEST
         self.add(ids)
 
     def add(self, ids: Sequence[int]) -> None:
@@ -37,11 +37,4 @@ class Lookup:
     def guess(self) -> list[int]:
         """The ids that may come next; [] where the last ones are new."""
         start = self._after.get(tuple(self._ids[-_RUN:]))
-        return [] if start is None else self._ids[start : start + self._num_guessed]
-
-    def learn(self, num_guessed: int, num_right: int) -> None:
-        """Guess more after a guess that was right as a whole, fewer after one that was not."""
-        if num_guessed == num_right:
-            self._num_guessed = min(2 * self._num_guessed, _MOST)
-        else:
-            self._num_guessed = max(_FEWEST, num_right)
+        return [] if start is None else self._ids[start : start + _GUESSED]
