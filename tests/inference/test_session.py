@@ -10,6 +10,7 @@ import tiny
 from clsgen.inference.no_repeat import NoRepeat
 from clsgen.inference.predictor import Classifier
 from clsgen.inference.session import Asked, Session
+from clsgen.model import decoder
 
 ROWS = tiny.examples(12)
 
@@ -102,3 +103,11 @@ def test_nothing_is_remembered_of_those_who_ended(classifier):
     assert not pick._written
     assert not pick._followers
     assert session._writer.num_rows == 0
+
+
+def test_one_that_comes_after_a_reason_outgrew_its_room_is_answered_too(classifier, monkeypatch):
+    monkeypatch.setattr(decoder, "_STEP_TOKENS", 1)  # every step needs more room
+    session = Session(classifier)
+    for row in range(4):
+        done, _ = answers(session, session.read([Asked(row, ROWS[row], True)]))
+        assert_same(done[row], classifier.predict([ROWS[row]], explain="all")[0])

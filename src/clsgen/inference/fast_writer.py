@@ -83,6 +83,7 @@ class FastWriter(Writer):
         """Whether another row may be added now."""
         return len(self._writing) < self._max_rows
 
+    @torch.inference_mode()
     def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
         """Let a row write; see `Writer`."""
         assert isinstance(prefilled, Packed)
@@ -90,6 +91,7 @@ class FastWriter(Writer):
         lookup = Lookup([*prefilled.prompts[0], *forced]) if self._has_lookup else None
         self._writing.append(_Writing(key, list(forced), lookup, max_new_tokens))
 
+    @torch.inference_mode()
     def drop(self, key: int) -> None:
         """Free the slot of a row that need not end."""
         for at, each in enumerate(self._writing):

@@ -7,6 +7,7 @@ tokenizer files        with the chat template
 template.json          the frozen rendering and its golden hash
 calibrator.json        what turns logits into probabilities
 decision.json          threshold and how it was chosen
+similar.json           what became of calibration rows of like probability
 README.md              the card
 manifest.json          SHA-256 of every file above
 """
@@ -36,6 +37,7 @@ from clsgen.model.card import model_card
 from clsgen.model.decision import DecisionRule
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
+from clsgen.model.similar import SimilarRows
 from clsgen.types import EMBEDDED, TaskSpec
 
 FORMAT = 1
@@ -76,6 +78,7 @@ class Bundle:
         pad_id: Padding.
         has_explanations: Whether the language head was trained to explain.
         no_repeat_ngram: Explanations write no run of so many tokens twice; None: plain greedy decoding.
+        similar: What became of calibration rows of like probability; None: not known.
     """
 
     model: DualModel
@@ -89,6 +92,7 @@ class Bundle:
     pad_id: int
     has_explanations: bool
     no_repeat_ngram: int | None = None
+    similar: SimilarRows | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -174,6 +178,7 @@ def load_bundle(
         pad_id=record["pad_id"],
         has_explanations=record["has_explanations"],
         no_repeat_ngram=record.get("no_repeat_ngram"),
+        similar=SimilarRows.from_json(read_record(similar)) if (similar := folder / "similar.json").is_file() else None,
     )
 
 
@@ -277,6 +282,8 @@ def _check_finite(where: str, state: Mapping[str, Tensor]) -> None:
 def _write_decision(temp: Path, bundle: Bundle) -> None:
     write_json_atomic(temp / "calibrator.json", bundle.calibrator.to_json())
     write_json_atomic(temp / "decision.json", bundle.rule.to_json())
+    if bundle.similar is not None:
+        write_json_atomic(temp / "similar.json", bundle.similar.to_json())
     card = model_card(
         bundle.spec, bundle.calibrator, bundle.rule, base_name=bundle.base.name, tuning=bundle.model.tuning
     )

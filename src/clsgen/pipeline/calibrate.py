@@ -19,6 +19,7 @@ from clsgen.data.split import components
 from clsgen.errors import CalibrationError, ConfigError, LeakError, RestrictedError
 from clsgen.evaluation.conformal import conformal_floors
 from clsgen.evaluation.evaluate import Context, evaluate
+from clsgen.evaluation.similar_rows import similar_rows
 from clsgen.evaluation.thresholds import choose_threshold
 from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
@@ -67,8 +68,17 @@ def calibrated(
         raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")
     classifier = Classifier(bundle, batch_tokens=predict.batch_tokens, engine=predict.engine)
     logits = classifier.class_logits(labelled)
-    calibrator, rule = fit_decision(logits, [str(example.label) for example in labelled], spec, settings)
-    return replace(bundle, calibrator=calibrator, rule=rule)
+    return _with_decision(bundle, labelled, logits, settings)
+
+
+def _with_decision(
+    bundle: Bundle, rows: Sequence[Example], logits: NDArray[np.float64], settings: CalibrationSettings
+) -> Bundle:
+    labels = [str(row.label) for row in rows]
+    calibrator, rule = fit_decision(logits, labels, bundle.spec, settings)
+    indices = [bundle.spec.labels.index(label) for label in labels]
+    similar = similar_rows(calibrator.probs(logits), indices, components(rows), bundle.spec.labels)
+    return replace(bundle, calibrator=calibrator, rule=rule, similar=similar)
 
 
 class Decision(NamedTuple):
@@ -246,8 +256,7 @@ def calibrate_run(
     old, spec = classifier.bundle, classifier.spec
     rows = calibration_rows(folder, spec, on)
     logits = classifier.class_logits(rows)
-    calibrator, rule = fit_decision(logits, [str(row.label) for row in rows], spec, asked)
-    bundle = replace(old, calibrator=calibrator, rule=rule)
+    bundle = _with_decision(old, rows, logits, asked)
     found = Recalibrated(bundle)
     if on is not None:
         groups = [f"g{group}" for group in components(rows)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clsgen.types import CONTRACT_SENTENCE, Example, ExplanationMode, Prediction
+from clsgen.types import CONTRACT_SENTENCE, Example, ExplanationMode
 
 _NOTE = "Aspirin was given to 120 patients; mortality fell from 12% to 7%."
 
@@ -50,6 +50,25 @@ class ExplainRequest(ClassifyRequest):
     )
 
 
+class SimilarRows(BaseModel):
+    """What became of the calibration rows that were given a like probability."""
+
+    label: str = Field(description="The positive label, or the decided one with more than two labels.")
+    from_probability: float = Field(description="Rows whose probability of the label is at least this")
+    to_probability: float = Field(description="and at most this.")
+    num_rows: int
+    num_with_label: int = Field(description="Those of them whose label it was.")
+    low: float | None = Field(description="Lower end of the 95% interval of their share; null: no row.")
+    high: float | None = Field(description="Upper end.")
+
+
+class Quote(BaseModel):
+    """Where the reason's quotes stand in the text: `text[start:end]`, in Unicode code points."""
+
+    start: int
+    end: int
+
+
 class Result(BaseModel):
     """Probability and decision of a text."""
 
@@ -60,11 +79,7 @@ class Result(BaseModel):
     label_set: list[str] | None = Field(description="Labels that can't be excluded; null: the model never abstains.")
     abstained: bool | None = Field(description="Whether the text is left undecided; null: the model never abstains.")
     num_document_tokens_cut: int = Field(description="Tokens of the text that did not fit; 0: it was read whole.")
-
-    @classmethod
-    def of(cls, prediction: Prediction | None) -> Result:
-        """From a prediction."""
-        return cls(**_plain(prediction))
+    similar: SimilarRows | None = Field(description="null: the model does not know.")
 
 
 class ExplainedResult(Result):
@@ -75,32 +90,7 @@ class ExplainedResult(Result):
     stated_label: str | None = Field(description="The label that the reason states; null: none that is known.")
     agreement: bool | None = Field(description="free: whether it states the decided label; null: it states none.")
     has_ended: bool = Field(description="Whether the reason ended by itself, and was not cut off.")
-
-    @classmethod
-    def of(cls, prediction: Prediction | None) -> ExplainedResult:
-        """From a prediction with an explanation."""
-        assert prediction is not None
-        return cls(
-            **_plain(prediction),
-            mode=prediction.mode or "free",
-            explanation=prediction.explanation or "",
-            stated_label=prediction.stated_label,
-            agreement=prediction.agreement,
-            has_ended=bool(prediction.has_ended),
-        )
-
-
-def _plain(prediction: Prediction | None) -> dict[str, Any]:
-    assert prediction is not None
-    return {
-        "id": prediction.id,
-        "probabilities": dict(prediction.probs),
-        "decision": prediction.decision,
-        "threshold": prediction.threshold,
-        "label_set": None if prediction.label_set is None else list(prediction.label_set),
-        "abstained": prediction.abstained,
-        "num_document_tokens_cut": prediction.num_document_tokens_cut,
-    }
+    quotes: list[Quote] = Field(description="Passages of the text that the reason quotes, four words or more.")
 
 
 class ClassifyResponse(BaseModel):

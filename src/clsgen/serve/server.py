@@ -12,7 +12,8 @@ import structlog
 import uvicorn
 
 from clsgen.inference.predictor import Classifier
-from clsgen.serve.app import Service, make_app
+from clsgen.serve.app import make_app
+from clsgen.serve.service import Service
 from clsgen.serve.settings import ServeSettings
 
 

@@ -1,0 +1,79 @@
+"""What every route of the server shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Depends, HTTPException, Request
+
+from clsgen.errors import ConfigError, DataError
+from clsgen.inference.predictor import Classifier
+from clsgen.serve.asking import Wanted
+from clsgen.serve.desk import Desk
+from clsgen.serve.guard import Gate, owner_of
+from clsgen.serve.metrics import Metrics
+from clsgen.serve.results import Results
+from clsgen.serve.schemas import ClassifyRequest, ExplainRequest
+from clsgen.serve.settings import ServeSettings
+from clsgen.types import Example
+
+
+class Service:
+    """The model's desk, the limits, the counters.
+
+    Args:
+        classifier: The model.
+        name: What it is called over the wire.
+        settings: Limits.
+    """
+
+    def __init__(self, classifier: Classifier, name: str, settings: ServeSettings) -> None:
+        self.settings, self.name = settings, name
+        self.spec, self.explains = classifier.spec, classifier.bundle.has_explanations
+        self.results = Results(classifier.spec.positive, classifier.bundle.similar)
+        self.gate = Gate()
+        self.metrics = Metrics(num_queued=lambda: self.desk.num_queued, num_open=lambda: self.desk.num_open)
+        self.desk = Desk(
+            classifier,
+            batch_tokens=settings.batch_tokens,
+            max_queued=settings.max_queued,
+            watch=self.metrics,
+        )
+
+    def wanted(self, http: Request, explains: ExplainRequest | None) -> Wanted:
+        """What is asked, and by whom."""
+        if explains is not None and not self.explains:
+            raise ConfigError("this model must have been trained to explain; it was not. Ask /v1/classify.")
+        peer = "" if http.client is None else http.client.host
+        client = getattr(http.state, "owner", None) or peer
+        mode = "free" if explains is None else explains.mode
+        return Wanted(explains is not None, mode, self.settings.deadline_s, client)
+
+    def checked(self, body: ClassifyRequest) -> list[Example]:
+        """The texts of a request.
+
+        Raises:
+            DataError: None, or more than one request may hold.
+        """
+        examples = body.examples()
+        if not 1 <= len(examples) <= self.settings.max_texts:
+            raise DataError(f"texts must be 1 to {self.settings.max_texts} in one request; got {len(examples)}.")
+        for example in examples:
+            if not example.document.strip():
+                raise DataError(f"text {example.id}: a text must not be blank. Leave it out.")
+        return examples
+
+
+def let_in(service: Service) -> Any:
+    """A dependency of a route, which refuses whoever has no key, where there are keys."""
+
+    async def check(http: Request) -> None:
+        keys = service.settings.keys
+        owner = owner_of(http.headers.get("authorization"), keys)
+        if keys and owner is None:
+            raise HTTPException(
+                401, "a key must be given as `Authorization: Bearer KEY`.", {"www-authenticate": "Bearer"}
+            )
+        http.state.owner = owner
+
+    return Depends(check)
