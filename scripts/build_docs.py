@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import typer
 
 from clsgen.cli.main import COMMANDS, app
 from clsgen.config.render import markdown_reference
+from clsgen.serve.app import description
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 WIDTH = 100
@@ -57,9 +59,10 @@ def _section(context: Any) -> str:
 
 
 def main() -> None:
-    """Write docs/reference/config.md and docs/reference/cli.md."""
+    """Write the generated pages, and the description of the server's API."""
     REFERENCE.mkdir(parents=True, exist_ok=True)
-    for name, text in (("config.md", markdown_reference()), ("cli.md", commands_reference())):
+    api = json.dumps(description(), indent=2, ensure_ascii=False) + "\n"
+    for name, text in (("config.md", markdown_reference()), ("cli.md", commands_reference()), ("openapi.json", api)):
         (REFERENCE / name).write_text(text, encoding="utf-8")
         print(f"wrote docs/reference/{name}")
 

@@ -1,16 +1,24 @@
-"""A server on a tiny model, and the classifier that it must agree with."""
+"""Servers on tiny models, and the classifiers that they must agree with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import tiny
+from clsgen.evaluation.similar_rows import similar_rows
 from clsgen.inference.predictor import Classifier
-from clsgen.model.checkpoint import save_bundle
+from clsgen.model.checkpoint import Bundle, save_bundle
+from clsgen.model.similar import SimilarRows
+from clsgen.pipeline.build import Built
 from served import Server
+
+REASON = 'It says "we saw wet streets on that day", which rain brings.'
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +39,53 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     started = Server.start(
         model, tmp_path_factory.mktemp("server"), "--body-timeout", "2", "--max-body-bytes", "200000"
     )
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def insistent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that learned one reason by heart and gives it, and the answer "rain", whatever it is asked."""
+    folder = tmp_path_factory.mktemp("insistent")
+    built = tiny.dual(tiny.save("llama", folder / "llama"), tuning="full")
+    _learn(built, REASON)
+    bundle = tiny.bundle_of(built)
+    positive = [row.probs["sun"] for row in Classifier(bundle).predict(tiny.examples(12))]
+    rule = replace(bundle.rule, threshold=float(np.median(positive)))  # so that both labels are decided
+    save_bundle(replace(bundle, rule=rule, similar=similar(bundle)), folder / "m")
+    return folder / "m"
+
+
+def _learn(built: Built, reason: str) -> None:
+    target = built.renderer.target(reason, "rain", "free")
+    assert target is not None
+    optimizer = torch.optim.AdamW(built.model.language_model.parameters(), lr=5e-3)
+    documents = [row.document for row in tiny.examples(12)]
+    documents += [f"{' '.join(documents[:n])} Other words: wet, more." for n in range(6)]
+    prompts = [built.renderer.prompt(document).ids for document in documents]
+    built.model.train()
+    for step in range(300):
+        prompt = prompts[step % len(prompts)]
+        ids = torch.tensor([[*prompt, *target]])
+        labels = torch.tensor([[-100] * len(prompt) + target])
+        loss = built.model.language_model(ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    built.model.eval()
+
+
+def similar(bundle: Bundle) -> SimilarRows:
+    """What became of 300 drawn rows."""
+    rng = np.random.default_rng(4)
+    positive = rng.random(300)
+    labels = (rng.random(300) < positive).astype(int)
+    return similar_rows(np.stack([1 - positive, positive], axis=1), labels, np.arange(300) // 2, bundle.spec.labels)
+
+
+@pytest.fixture(scope="session")
+def talking(insistent: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server.start(insistent, tmp_path_factory.mktemp("talking"))
     yield started
     started.stop()

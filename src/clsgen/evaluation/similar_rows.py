@@ -58,7 +58,8 @@ def share_of(is_label: IntArray, group: IntArray) -> Similar:
     if not num_rows:
         return Similar(0, 0, None, None)
     share = num_label / num_rows
-    low, high = _wilson(share, _effective_rows(is_label - share, group, share))
+    residual = np.asarray(is_label - share, dtype=np.float64)
+    low, high = _wilson(share, _effective_rows(residual, group, share))
     return Similar(num_rows, num_label, low, high)
 
 

@@ -62,7 +62,6 @@ def calibrated(
     Raises:
         CalibrationError: No labelled row, a class without one, or too few for the method.
     """
-    spec = bundle.spec
     labelled = [example for example in rows if example.label is not None]
     if not labelled:
         raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -42,6 +42,18 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorResponse, "description": "The server is stopping."},
     504: {"model": ErrorResponse, "description": "The deadline passed."},
 }
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["probability", "text", "done", "error"]},
+        "data": {
+            "type": "string",
+            "description": "JSON. probability: `number` of the text and the fields of Result. text: `number`, `text`. "
+            "done: `number`, the fields of ExplainedResult, `notice`. error: `message`; it ends the stream.",
+        },
+    },
+}
 _STATUS: Mapping[type[ClsgenError], int] = {
     QueueFull: 429,
     Closing: 503,
@@ -57,20 +69,7 @@ def make_app(service: Service) -> FastAPI:
     Args:
         service: The model and its limits.
     """
-    app = FastAPI(
-        title="clsgen",
-        version=clsgen.__version__,
-        description="A calibrated probability, and the reason in words. " + CONTRACT_SENTENCE,
-        docs_url=None,
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
-        responses=_REFUSALS,
-    )
-    _add_errors(app)
-    _add_machine_routes(app, service)
-    _add_asking_routes(app, service)
-    add_chat_route(app, service)
-    add_pages(app)
+    app = _routes(service)
     app.add_middleware(Guard, settings=service.settings, metrics=service.metrics, gate=service.gate)
     if service.settings.origins:
         app.add_middleware(
@@ -79,6 +78,30 @@ def make_app(service: Service) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", "x-request-id"],
         )
+    return app
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI description, which is the same for every model."""
+    return _routes(cast("Service", None)).openapi()  # nothing is asked of it
+
+
+def _routes(service: Service) -> FastAPI:
+    app = FastAPI(
+        title="clsgen",
+        version=clsgen.__version__,
+        description="A calibrated probability, and the reason in words. " + CONTRACT_SENTENCE,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        openapi_tags=[{"name": "asking", "description": "Texts."}, {"name": "machine", "description": "The server."}],
+        responses=_REFUSALS,
+    )
+    _add_errors(app)
+    _add_machine_routes(app, service)
+    _add_asking_routes(app, service)
+    add_chat_route(app, service)
+    add_pages(app)
     return app
 
 
@@ -143,7 +166,7 @@ def _add_asking_routes(app: FastAPI, service: Service) -> None:
         tags=["asking"],
         dependencies=[let_in(service)],
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
     )
     async def stream(body: ExplainRequest, http: Request) -> Response:
         """Server-sent events: `probability` of a text first, then pieces of `text`, then `done`."""
@@ -210,9 +233,20 @@ def _add_errors(app: FastAPI) -> None:
 
 def _problems(found: Sequence[Mapping[str, Any]]) -> str:
     """What is wrong with a body, without any of its text."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}" for each in found[:5]
-    )
+    return "; ".join(f"{_place(each['loc'][1:])}: {_rule(each)}" for each in found[:5])
+
+
+def _place(parts: Sequence[Any]) -> str:
+    """Where in the body; the names of the forms that a text may have (`<text>`) are no part of it."""
+    return ".".join(str(part) for part in parts if not str(part).startswith("<")) or "body"
+
+
+def _rule(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "string_pattern_mismatch":
+        return "must not be blank"
+    if problem["type"] == "union_tag_invalid":
+        return "must be a text, or a list of texts or documents"
+    return str(problem["msg"])
 
 
 def _error(http: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -24,11 +24,23 @@ from clsgen.serve.schemas import (
 )
 from clsgen.serve.service import Service, let_in
 
+_CHUNK = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "A chat completion chunk in JSON, or [DONE]."}},
+}
+
 
 def add_chat_route(app: FastAPI, service: Service) -> None:
     """POST /v1/chat/completions."""
 
-    @app.post("/v1/chat/completions", tags=["asking"], dependencies=[let_in(service)], response_model=ChatResponse)
+    @app.post(
+        "/v1/chat/completions",
+        tags=["asking"],
+        dependencies=[let_in(service)],
+        response_model=ChatResponse,
+        responses={200: {"content": {"text/event-stream": {"schema": _CHUNK}}}},
+    )
     async def chat(body: ChatRequest, http: Request) -> Any:
         """For OpenAI clients: the only message is the text; the probability is in `clsgen` beside the reason."""
         text = _only_text(body)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from clsgen.types import CONTRACT_SENTENCE, Example, ExplanationMode
 
 _NOTE = "Aspirin was given to 120 patients; mortality fell from 12% to 7%."
+
+Text = Annotated[str, Field(pattern=r"\S")]
+"""Something besides white space."""
 
 
 class Document(BaseModel):
@@ -16,9 +19,21 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(min_length=1, description="The text. Only it may be cut to fit the model.", examples=[_NOTE])
+    text: Text = Field(description="The text. Only it may be cut to fit the model.", examples=[_NOTE])
     question: str = Field("", description="What is asked of this text, where the model was trained on questions.")
     id: str | None = Field(None, max_length=256, description="Given back with the answer; null: the text's number.")
+
+
+def _kind(given: Any) -> str:
+    """Which of the forms was meant, so that errors speak of that one."""
+    if isinstance(given, str):
+        return "<text>"
+    return "<list>" if isinstance(given, list) else "<document>"
+
+
+_TextOrDocument = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[Document, Tag("<document>")], Discriminator(_kind)
+]
 
 
 class ClassifyRequest(BaseModel):
@@ -26,9 +41,10 @@ class ClassifyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"texts": [_NOTE]}]})
 
-    texts: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)] | Document] = Field(
-        description="A text, or a list of texts or documents."
-    )
+    texts: Annotated[
+        Annotated[Text, Tag("<text>")] | Annotated[list[_TextOrDocument], Field(min_length=1), Tag("<list>")],
+        Discriminator(_kind),
+    ] = Field(description="A text, or a list of texts or documents.")
 
     def examples(self) -> list[Example]:
         """The texts as examples."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import HTTPBearer
 
 from clsgen.errors import ConfigError, DataError
 from clsgen.inference.predictor import Classifier
@@ -16,6 +17,9 @@ from clsgen.serve.results import Results
 from clsgen.serve.schemas import ClassifyRequest, ExplainRequest
 from clsgen.serve.settings import ServeSettings
 from clsgen.types import Example
+
+_BEARER = HTTPBearer(auto_error=False, description="Only where the server was given keys.")
+"""For the API's description; whether a key is known is decided in `let_in`."""
 
 
 class Service:
@@ -53,21 +57,18 @@ class Service:
         """The texts of a request.
 
         Raises:
-            DataError: None, or more than one request may hold.
+            DataError: More than one request may hold.
         """
         examples = body.examples()
-        if not 1 <= len(examples) <= self.settings.max_texts:
-            raise DataError(f"texts must be 1 to {self.settings.max_texts} in one request; got {len(examples)}.")
-        for example in examples:
-            if not example.document.strip():
-                raise DataError(f"text {example.id}: a text must not be blank. Leave it out.")
+        if len(examples) > self.settings.max_texts:
+            raise DataError(f"texts must be at most {self.settings.max_texts} in one request; got {len(examples)}.")
         return examples
 
 
 def let_in(service: Service) -> Any:
     """A dependency of a route, which refuses whoever has no key, where there are keys."""
 
-    async def check(http: Request) -> None:
+    async def check(http: Request, given: Annotated[Any, Security(_BEARER)]) -> None:
         keys = service.settings.keys
         owner = owner_of(http.headers.get("authorization"), keys)
         if keys and owner is None:

@@ -117,7 +117,7 @@ const showReason = (result, text) => {
   at("disagreement").hidden = result.agreement !== false;
   if (result.agreement === false) {
     at("disagreement").textContent = `The reason speaks for “${result.stated_label}”, the probability for `
-      + `“${result.decision}”. Don't rely on either: read the text.`;
+      + `“${result.decision}”. Read the text yourself.`;
   }
   const letters = Array.from(text); // the server counts code points
   const pieces = [];
