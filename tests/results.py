@@ -81,6 +81,7 @@ def results_of(spec: TaskSpec, **changes: Any) -> Results:
             "decision": rule,
         },
         comparison=None,
+        review=None,
         more={},
         stale=(),
         shows_text=True,

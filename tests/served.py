@@ -23,11 +23,14 @@ class Server:
     said: str = ""
 
     @classmethod
-    def start(cls, model: Path, folder: Path, *options: str, **environment: str) -> Server:
+    def start(
+        cls, served: Path, folder: Path, *options: str, command: tuple[str, ...] = ("serve",), **environment: str
+    ) -> Server:
+        """Serve a model, or with another command something else; the log goes into the folder."""
         log_file = folder / "server.log"
         with log_file.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "clsgen", "serve", str(model), "--port", "0", *options],
+                [sys.executable, "-m", "clsgen", *command, str(served), "--port", "0", *options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

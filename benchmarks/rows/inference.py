@@ -12,6 +12,7 @@ import torch
 from clsgen.data.template import Prompt
 from clsgen.inference.predictor import Classifier
 from clsgen.types import Example
+from models import notes_of
 
 
 def ids_of(num_tokens: int) -> list[int]:
@@ -63,3 +64,10 @@ def questions(model: str, num_tokens: int, num_questions: int, *, is_together: b
     if is_together:
         return lambda: [each.probs["died"] for each in classifier.predict_questions(document, asked)]
     return lambda: [classifier.predict([Example("0", document, question)])[0].probs["died"] for question in asked]
+
+
+def predict(model: str, num_texts: int, explain: str) -> Callable[[], Any]:
+    """Short notes, as `Classifier.predict` takes them."""
+    classifier = Classifier.from_pretrained(model)
+    texts = [note.document for note in notes_of("short", 1000)][:num_texts]
+    return lambda: len(classifier.predict(texts, explain=explain)) and None  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, CalibrationError, ConfigError, DataError, LeakError, RestrictedError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
+from clsgen.model.checkpoint import load_bundle
 from clsgen.pipeline.calibrate import calibrate_run
 from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
@@ -336,7 +337,7 @@ def test_kill_nine_and_resume_is_uninterrupted(tmp_path, tuning):
         first, second = (load_file(tmp_path / name / "model" / file) for name in ("whole", "killed"))
         assert first.keys() == second.keys()
         assert all((first[key] == second[key]).all() for key in first)
-    for file in ("calibrator.json", "decision.json"):
+    for file in ("calibrator.json", "decision.json", "similar.json"):
         assert (tmp_path / "whole/model" / file).read_text() == (tmp_path / "killed/model" / file).read_text()
 
 
@@ -662,3 +663,16 @@ def test_a_column_of_free_text_is_no_subgroup_and_is_refused_before_training(tmp
     site = tmp_path / "site.csv"
     site.write_text("text,label\n" + "\n".join(f"another {i} day,{'yn'[i % 2]}" for i in range(30)) + "\n")
     assert calibrate_run(run, on=str(site)).before is not None
+
+
+def test_the_model_knows_what_became_of_calibration_rows_of_like_probability(run):
+    bundle = load_bundle(run / "model")
+    rows = RunFolder(run).rows("calibration")
+    predicted = Classifier(bundle).predict(rows)
+    for label in bundle.spec.labels:
+        for probability in (0.1, 0.5):
+            low, high = bundle.similar.bounds(probability)
+            near = [row for row in predicted if low <= row.probs[label] <= high]
+            found = bundle.similar.around(label, probability)
+            assert (found.num_rows, found.num_with_label) == (len(near), sum(row.label == label for row in near))
+    assert sum(found.num_rows for found in bundle.similar.windows["died"]) > 0

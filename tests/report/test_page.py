@@ -202,3 +202,32 @@ def test_the_stored_threshold_is_counted_exactly_between_two_steps(browser, tmp_
     page = opened(browser, tmp_path, judged).page
     alerts = int(page.locator("#tp").inner_text()) + int(page.locator("#fp").inner_text())
     assert alerts == len(prob) - 100
+
+
+def test_what_reviewers_say_stands_in_the_report(browser, tmp_path):
+    from clsgen.config.prediction import EvaluateSettings
+    from clsgen.evaluation.measure_review import Answered, review_figures
+
+    answers = [
+        Answered(
+            reviewer=name, item=f"{row}", kind="rating", answer={"agrees": "yes" if row else "no"}, is_complete=True,
+            seconds=3.0, row_id=f"{row}", group=f"{row}", models=("toy",), decisions=("yes",), label="yes",
+            stratum="s", share=0.5,
+        )
+        for name in ("ana <b>", "ben")
+        for row in range(4)
+    ]  # fmt: skip
+    found = review_figures(
+        answers,
+        models=["toy"],
+        questions={"agrees": ("yes", "unsure", "no")},
+        min_checks=0.0,
+        settings=EvaluateSettings(num_bootstrap=100),
+    )
+    results = replace(results_of(BINARY), review={"title": "Toys", "num_items": 4, "model": "toy", **found})
+    shown = opened(browser, tmp_path, results)
+    text = shown.page.inner_text("#review")
+    assert "ana <b> (4 answered, 0 of 0 checks passed)" in text
+    assert "0.750" in text
+    assert shown.messages == []
+    assert [each for each in Axe().run(shown.page).response["violations"] if each["impact"] == "serious"] == []

@@ -6,15 +6,18 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 import tiny
 from clsgen.inference.predictor import Classifier
+from clsgen.model.checkpoint import save_bundle
+from clsgen.pipeline.calibrate import identity_calibrator, identity_rule
 from served import Server
 
 TEXT = "Notes of a day. Then we saw wet\nstreets on that day 🌧, and more."
@@ -38,7 +41,7 @@ class Opened:
         found.page.on("pageerror", lambda error: found.messages.append(str(error)))
         found.page.on("request", lambda request: found.requests.append(request.url))
         found.page.goto(url)
-        found.page.wait_for_function("document.getElementById('about').textContent !== ''")
+        found.page.locator("#about:not(:empty)").wait_for()
         return found
 
     def ask(self, text: str) -> None:
@@ -189,8 +192,7 @@ def test_a_file_may_be_dropped(shown: Opened) -> None:
         }""",
         TEXT,
     )
-    shown.page.wait_for_function("document.getElementById('text').value !== ''")
-    assert shown.page.input_value("#text") == TEXT
+    expect(shown.page.locator("#text")).to_have_value(TEXT)
 
 
 def test_a_refusal_is_said_and_nothing_is_lost(shown: Opened) -> None:
@@ -254,3 +256,30 @@ def _screenshots(otherwise: Path) -> Path:
     folder = Path(os.environ.get("CLSGEN_SCREENSHOTS", otherwise))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def test_more_than_two_labels_have_a_bar_each_the_likeliest_first(browser: Any, tmp_path: Path) -> None:
+    spec = replace(tiny.SPEC, labels=("rain", "sun", "snow"), positive=None, name="three")
+    built = tiny.dual(tiny.save("llama", tmp_path / "llama"), spec=spec)
+    bundle = replace(tiny.bundle_of(built), spec=spec, calibrator=identity_calibrator(spec), rule=identity_rule(spec))
+    save_bundle(bundle, tmp_path / "m")
+    (wanted,) = Classifier(bundle).predict([TEXT])
+    server = Server.start(tmp_path / "m", tmp_path)
+    try:
+        page = Opened.at(browser, server.url).page
+        page.click("#more summary")
+        page.check("input[value=none]")
+        page.fill("#text", TEXT)
+        page.click("#send")
+        page.locator(".bar").first.wait_for()
+        names, values = (page.locator(f".bar .{part}").all_text_contents() for part in ("name", "value"))
+        shown = dict(zip(names, values, strict=True))
+        order = sorted(wanted.probs, key=lambda label: -wanted.probs[label])
+        assert shown == {label: f"{100 * wanted.probs[label]:.1f}%" for label in order}
+        assert list(shown) == order
+        assert page.inner_text("#decision") == wanted.decision == order[0]
+        assert page.locator(".tick").count() == 0
+        assert page.locator("#explained").is_hidden()
+        page.context.close()
+    finally:
+        server.stop()

@@ -35,6 +35,7 @@ COMMANDS = {
     "compare": Command("clsgen.cli.compare", "compare", "The run beside its baselines, on the same rows and seeds."),
     "judge": Command("clsgen.cli.judge", "judge", "Let a language model read the explanations blind."),
     "report": Command("clsgen.cli.report", "report", "A run's results as one page that loads nothing."),
+    "review": Command("clsgen.cli.review", "app", "Let people judge decisions and reasons, blinded."),
     "serve": Command("clsgen.cli.serve", "serve", "Answer over HTTP: the probability first, then the reason."),
     "bench": Command("clsgen.cli.bench", "bench", "Measure how fast a model is here, and what bounds it."),
     "quickstart": Command("clsgen.cli.quickstart", "quickstart", "The whole path on generated notes, in minutes."),

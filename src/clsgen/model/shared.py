@@ -12,7 +12,15 @@ from torch import nn
 from clsgen.model import backbone
 from clsgen.model.checkpoint import HEAD_FILE, BaseRecord, Bundle, load_bundle, read_record
 
-_OWN_FILES = (HEAD_FILE, "calibrator.json", "decision.json", "template.json", "clsgen.json", "README.md")
+_OWN_FILES = (
+    HEAD_FILE,
+    "calibrator.json",
+    "decision.json",
+    "similar.json",
+    "template.json",
+    "clsgen.json",
+    "README.md",
+)
 """Files of a model directory that may differ between models with the same language model."""
 
 

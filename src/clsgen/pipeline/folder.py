@@ -12,7 +12,7 @@ from clsgen.config.load import load_config
 from clsgen.config.run import RunConfig
 from clsgen.data.source import load_examples, write_examples
 from clsgen.errors import ArtifactError
-from clsgen.types import ROLES, Example, Role
+from clsgen.types import ROLES, Example, Role, TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,18 @@ class RunFolder:
         if not self.config_file.is_file():
             raise ArtifactError(f"{self.path} must be a run directory (config.yaml); it is not. Train one first.")
         return load_config(self.config_file)
+
+    def spec(self) -> TaskSpec:
+        """The task, as its model records it.
+
+        Raises:
+            ArtifactError: There is no model.
+        """
+        file = self.model / "clsgen.json"
+        if not file.is_file():
+            raise ArtifactError(f"{self.path} must be a trained run (model/clsgen.json); it is not. Train it first.")
+        record = json.loads(file.read_text(encoding="utf-8"))["spec"]
+        return TaskSpec(**record | {"labels": tuple(record["labels"]), "proxies": ()})
 
     def write_rows(
         self, roles: Mapping[Role, tuple[Example, ...]], groups: Mapping[str, str], *, is_restricted: bool

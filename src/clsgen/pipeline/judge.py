@@ -42,8 +42,7 @@ def judge_run(run: Path, endpoint: Endpoint, *, num_rows: int | None = None) -> 
     """
     folder = RunFolder(run)
     settings = folder.config().evaluate
-    record = json.loads((folder.model / "clsgen.json").read_text(encoding="utf-8"))["spec"]
-    spec = TaskSpec(**record | {"labels": tuple(record["labels"]), "proxies": ()})
+    spec = folder.spec()
     if not folder.predictions.is_file():
         raise ArtifactError(f"{folder.predictions} must be there; it is not. Run: clsgen eval {run}")
     rows = sorted((row for row in read_predictions(folder.predictions) if row.explanation), key=lambda row: row.id)[

@@ -13,7 +13,6 @@ from clsgen.pipeline.evaluate import is_predicted
 from clsgen.pipeline.folder import RunFolder
 from clsgen.report.results import Results
 from clsgen.report.write import write_report
-from clsgen.types import TaskSpec
 
 NUM_EACH = 20
 
@@ -50,12 +49,11 @@ def _results(folder: RunFolder, *, show_text: bool) -> Results:
         )
     metrics = _read(folder.metrics)
     predictions = read_predictions(folder.predictions)
-    record = _read(folder.model / "clsgen.json")
-    spec = record["spec"]
+    record, spec = _read(folder.model / "clsgen.json"), folder.spec()
     beside, stale = _beside(folder)
     return Results(
         name=folder.path.resolve().name,
-        spec=TaskSpec(**spec | {"labels": tuple(spec["labels"]), "proxies": ()}),
+        spec=spec,
         predictions=predictions,
         test=folder.rows("test"),
         metrics=metrics,
@@ -68,20 +66,21 @@ def _results(folder: RunFolder, *, show_text: bool) -> Results:
             "decision": _read(folder.model / "decision.json"),
         },
         comparison=beside.get("comparison.json"),
+        review=beside.get("review.json"),
         more={
             name: entry
             for file in ("evidence.json", "judge.json")
             for name, entry in beside.get(file, {}).get("figures", {}).items()
         },
         stale=stale,
-        shows_text=show_text or not spec["is_restricted"],
+        shows_text=show_text or not spec.is_restricted,
     )
 
 
 def _beside(folder: RunFolder) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
     """What other commands wrote of these predictions, by file; and the files that are of earlier ones."""
     now = sha256_of(folder.predictions)
-    files = [folder.path / name for name in ("comparison.json", "evidence.json", "judge.json")]
+    files = [folder.path / name for name in ("comparison.json", "evidence.json", "judge.json", "review.json")]
     found = {file.name: _read(file) for file in files if file.is_file()}
     stale = tuple(name for name, record in found.items() if record.get("predictions_sha256") != now)
     return {name: record for name, record in found.items() if name not in stale}, stale

@@ -58,6 +58,7 @@ def _table(caption: str, names: Any, rows: Mapping[str, Mapping[str, Any]]) -> d
     shown = [name for name in names if any(found.get(name, {}).get("value") is not None for found in rows.values())]
     return {
         "caption": caption,
+        "of": "method",
         "names": shown,
         "rows": [
             {"name": name, "cells": [_cell(column, found.get(column, {})) for column in shown]}

@@ -42,6 +42,7 @@ def content(results: Results, found: list[Case], *, settings: EvaluateSettings) 
         "classes": metrics["classes"],
         "subgroups": metrics["subgroups"],
         "comparison": results.comparison,
+        "review": results.review,
         "curves": drawn,
         "coverage": coverage_curve(table),
         "kinds": num_of_kind(results),

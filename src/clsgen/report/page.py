@@ -17,6 +17,7 @@ from clsgen.report.cases import KINDS, Case
 from clsgen.report.comparison import comparison_tables
 from clsgen.report.figures import Drawing, Rendered
 from clsgen.report.results import Results
+from clsgen.report.review import people, review_tables
 from clsgen.report.wording import figure, interval, number, percent
 from clsgen.types import CONTRACT_SENTENCE
 
@@ -67,6 +68,8 @@ def page(
         share=percent(report["bootstrap"]["confidence"]),
         subgroup_names=_OTHER_PARTS if spec.positive is None else _BINARY_PARTS,
         comparison_tables=[] if results.comparison is None else comparison_tables(results.comparison),
+        review_tables=[] if results.review is None else review_tables(results.review),
+        review_people="" if results.review is None else people(results.review),
         has_texts=any(entry["n"] for entry in report["explanations"].values()),
         cases=found,
         kinds=report["kinds"],

@@ -23,6 +23,7 @@ class Results:
         settings: The resolved configuration.
         model: base, tuning, calibrator and decision rule, as the model directory records them.
         comparison: What comparison.json holds; None: no baseline was run.
+        review: What review.json holds; None: nobody reviewed it.
         more: Figures of the explanations from evidence.json and judge.json, by name; {} where there are none.
         stale: Files of such figures that are of earlier predictions and left out.
         shows_text: Whether documents and reasons may stand in the report.
@@ -37,6 +38,7 @@ class Results:
     settings: Mapping[str, Any]
     model: Mapping[str, Any]
     comparison: Mapping[str, Any] | None
+    review: Mapping[str, Any] | None
     more: Mapping[str, Any]
     stale: tuple[str, ...]
     shows_text: bool

@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 import clsgen
-from clsgen.errors import ClsgenError, ConfigError, DataError
-from clsgen.serve.asking import Gone, answers, last_answers
+from clsgen.errors import ClsgenError
+from clsgen.serve.asking import answers, last_answers
 from clsgen.serve.chat import add_chat_route
-from clsgen.serve.desk import Answer, Closing, Overdue, QueueFull
+from clsgen.serve.desk import Answer
+from clsgen.serve.errors import Gone, add_errors
 from clsgen.serve.guard import Guard
 from clsgen.serve.page import add_pages
 from clsgen.serve.schemas import (
@@ -54,13 +53,6 @@ _EVENT = {
         },
     },
 }
-_STATUS: Mapping[type[ClsgenError], int] = {
-    QueueFull: 429,
-    Closing: 503,
-    Overdue: 504,
-    DataError: 422,
-    ConfigError: 422,
-}
 
 
 def make_app(service: Service) -> FastAPI:
@@ -70,7 +62,7 @@ def make_app(service: Service) -> FastAPI:
         service: The model and its limits.
     """
     app = _routes(service)
-    app.add_middleware(Guard, settings=service.settings, metrics=service.metrics, gate=service.gate)
+    app.add_middleware(Guard, settings=service.settings, count=service.metrics.count, gate=service.gate)
     if service.settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -97,7 +89,7 @@ def _routes(service: Service) -> FastAPI:
         openapi_tags=[{"name": "asking", "description": "Texts."}, {"name": "machine", "description": "The server."}],
         responses=_REFUSALS,
     )
-    _add_errors(app)
+    add_errors(app)
     _add_machine_routes(app, service)
     _add_asking_routes(app, service)
     add_chat_route(app, service)
@@ -203,53 +195,3 @@ def _event(service: Service, examples: Sequence[Example], number: int, answer: A
 
 def _sent(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
-
-
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(ClsgenError)
-    async def refused(http: Request, error: ClsgenError) -> JSONResponse:
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-        headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, QueueFull) else {}
-        return _error(http, status, str(error), headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def misshapen(http: Request, error: RequestValidationError) -> JSONResponse:
-        return _error(http, 422, _problems(error.errors()))
-
-    @app.exception_handler(StarletteHTTPException)
-    async def known(http: Request, error: StarletteHTTPException) -> JSONResponse:
-        if error.status_code == 404:
-            return _error(http, 404, "there is nothing at this path. /openapi.json says what there is.")
-        return _error(http, error.status_code, str(error.detail), dict(error.headers or {}))
-
-    @app.exception_handler(Gone)
-    async def gone(http: Request, error: Gone) -> JSONResponse:
-        return _error(http, 499, "the client went away.")
-
-    @app.exception_handler(Exception)
-    async def broken(http: Request, error: Exception) -> JSONResponse:
-        return _error(http, 500, "the server failed; its log says how.")
-
-
-def _problems(found: Sequence[Mapping[str, Any]]) -> str:
-    """What is wrong with a body, without any of its text."""
-    return "; ".join(f"{_place(each['loc'][1:])}: {_rule(each)}" for each in found[:5])
-
-
-def _place(parts: Sequence[Any]) -> str:
-    """Where in the body; the names of the forms that a text may have (`<text>`) are no part of it."""
-    return ".".join(str(part) for part in parts if not str(part).startswith("<")) or "body"
-
-
-def _rule(problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "string_pattern_mismatch":
-        return "must not be blank"
-    if problem["type"] == "union_tag_invalid":
-        return "must be a text, or a list of texts or documents"
-    return str(problem["msg"])
-
-
-def _error(http: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    body = {"error": {"message": message, "type": kind, "request_id": str(http.scope.get("request_id", ""))}}
-    return JSONResponse(body, status, dict(headers or {}))

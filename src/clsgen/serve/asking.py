@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastapi import Request as HttpRequest
 
 from clsgen.serve.desk import Answer, Desk, Request
+from clsgen.serve.errors import Gone
 from clsgen.serve.metrics import Metrics
 from clsgen.types import Example, ExplanationMode
 
@@ -21,10 +22,6 @@ class Wanted(NamedTuple):
     mode: ExplanationMode
     seconds: float
     client: str
-
-
-class Gone(Exception):
-    """The client went away."""
 
 
 async def answers(

@@ -11,8 +11,9 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import StreamingResponse
 
 from clsgen.errors import ClsgenError
-from clsgen.serve.asking import Gone, answers, last_answers
+from clsgen.serve.asking import answers, last_answers
 from clsgen.serve.desk import Answer
+from clsgen.serve.errors import Gone
 from clsgen.serve.schemas import (
     ChatChoice,
     ChatMessage,

@@ -20,34 +20,13 @@ import structlog
 from clsgen.errors import ClsgenError, DataError
 from clsgen.inference.predictor import Classifier
 from clsgen.inference.session import Asked, Session
+from clsgen.serve.errors import Closing, Overdue, QueueFull
 from clsgen.types import Example, ExplanationMode, Prediction
 
 log = structlog.get_logger("clsgen.serve")
 
 MAX_REASONS = 64
 """Reasons that are being written or wait with their keys and values; texts that want more wait unread."""
-
-
-class QueueFull(ClsgenError):
-    """More texts wait than may. retry_after_s: when to ask again."""
-
-    def __init__(self, limit: int, retry_after_s: int) -> None:
-        super().__init__(f"the queue must hold at most {limit} texts; it is full. Ask again in {retry_after_s} s.")
-        self.retry_after_s = retry_after_s
-
-
-class Closing(ClsgenError):
-    """The server is stopping and takes nothing new."""
-
-    def __init__(self) -> None:
-        super().__init__("the server is stopping and takes no new requests. Ask another one.")
-
-
-class Overdue(ClsgenError):
-    """A request took longer than it may."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"an answer must be there within {seconds:g} s; it was not. Ask for less, or later.")
 
 
 class Answer(NamedTuple):

@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 from starlette.exceptions import HTTPException
 
-from clsgen.serve.metrics import Metrics
 from clsgen.serve.settings import ServeSettings
 
 Scope = MutableMapping[str, Any]
@@ -79,12 +78,12 @@ class Guard:
     Args:
         app: What is wrapped.
         settings: Limits.
-        metrics: Counts requests.
+        count: Is told route and status of every request.
         gate: Closed while the server stops.
     """
 
-    def __init__(self, app: App, *, settings: ServeSettings, metrics: Metrics, gate: Gate) -> None:
-        self._app, self._settings, self._metrics, self._gate = app, settings, metrics, gate
+    def __init__(self, app: App, *, settings: ServeSettings, count: Callable[[str, str], None], gate: Gate) -> None:
+        self._app, self._settings, self._count, self._gate = app, settings, count, gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -103,7 +102,7 @@ class Guard:
         finally:
             self._gate.num_in_flight -= 1
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, str(call.status)).inc()
+            self._count(route, str(call.status))
             log.info(
                 "request",
                 request_id=call.id,

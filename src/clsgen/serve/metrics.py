@@ -15,7 +15,7 @@ class Metrics:
 
     def __init__(self, *, num_queued: Callable[[], int], num_open: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
+        self._requests = Counter(
             "clsgen_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
         )
         self.to_probability = Histogram(
@@ -34,6 +34,10 @@ class Metrics:
         Gauge("clsgen_open_texts", "Texts that have not had their last answer.", registry=self.registry).set_function(
             num_open
         )
+
+    def count(self, route: str, status: str) -> None:
+        """A request was answered."""
+        self._requests.labels(route, status).inc()
 
     def read(self, num_texts: int, num_tokens: int) -> None:
         """A batch was read."""

@@ -17,14 +17,15 @@ const headers = (hasBody) => ({
   ...(key === "" ? {} : { authorization: `Bearer ${key}` }),
 });
 
-const sent = async (path, body, signal) => {
+const sent = async (path, body, signal, method = "POST") => {
   let response;
   try {
     response = await fetch(path, {
-      method: body === undefined ? "GET" : "POST",
+      method: body === undefined ? "GET" : method,
       headers: headers(body !== undefined),
       body: body === undefined ? undefined : JSON.stringify(body),
       signal,
+      keepalive: method === "PUT",
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -38,6 +39,9 @@ const sent = async (path, body, signal) => {
 };
 
 export const ask = async (path, body, signal) => (await sent(path, body, signal)).json();
+
+// Goes on when the page is closed meanwhile.
+export const put = async (path, body) => (await sent(path, body, undefined, "PUT")).json();
 
 // Yields {name, data} as they come in.
 export async function* events(path, body, signal) {

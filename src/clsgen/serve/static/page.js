@@ -1,15 +1,10 @@
 import { ask, events, useKey } from "./client.js";
 import { prepareBatch } from "./batch.js";
+import { element, marked } from "./text.js";
 
 const at = (id) => document.getElementById(id);
 const percent = (value) => `${(100 * value).toFixed(1)}%`;
 const whole = (value) => `${Math.round(100 * value)}%`;
-const element = (name, className, text = "") => {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
-};
 
 let model = null;
 let running = null;
@@ -119,17 +114,9 @@ const showReason = (result, text) => {
     at("disagreement").textContent = `The reason speaks for “${result.stated_label}”, the probability for `
       + `“${result.decision}”. Read the text yourself.`;
   }
-  const letters = Array.from(text); // the server counts code points
-  const pieces = [];
-  let end = 0;
-  for (const quote of result.quotes) {
-    if (quote.start < end) continue;
-    pieces.push(letters.slice(end, quote.start).join(""));
-    pieces.push(element("mark", "", letters.slice(quote.start, quote.end).join("")));
-    end = quote.end;
-  }
-  at("document").replaceChildren(...pieces, letters.slice(end).join(""));
-  at("document-title").textContent = pieces.length === 0 ? "The text; the reason quotes nothing of it" : "What it quotes";
+  const { quotes } = result;
+  at("document").replaceChildren(...marked(text, quotes.map(({ start, end }) => [start, end])));
+  at("document-title").textContent = quotes.length === 0 ? "The text; the reason quotes nothing of it" : "What it quotes";
   document.querySelector("#document mark")?.scrollIntoView({ block: "nearest" });
 };
 

@@ -1,0 +1,219 @@
+"""A server under load beside its own engine offline: throughput, refusals, memory.
+
+    python benchmarks/serving.py
+
+Needs the peers' environment (locust), as run.py does. Writes docs/benchmarks/serving.json and serving.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clsgen.artifacts import write_json_atomic, write_text_atomic
+from harness import HERE, PEERS, Side, Worker
+from models import FOLDER, notes_of, quoting_run
+from run import machine
+
+FIGURES, PAGE = Path("docs/benchmarks/serving.json"), Path("docs/benchmarks/serving.md")
+CLIENTS = 64
+NUM_RUNS = 5
+NUM_CLASSIFIED, NUM_EXPLAINED = 1000, 128
+NUM_LONG = 10_000
+COMMAND = "python benchmarks/serving.py"
+
+
+class Load(NamedTuple):
+    """What the clients saw."""
+
+    seconds: float
+    num_answered: int
+    num_refused: int
+    num_failed: int
+    median_ms: float
+    p95_ms: float
+
+
+class Served(NamedTuple):
+    """A running server."""
+
+    url: str
+    pid: int
+
+    def resident_bytes(self) -> int:
+        """Memory of the server's process."""
+        text = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return 1024 * int(re.search(r"VmRSS:\s+(\d+)", text)[1])  # type: ignore[index]
+
+
+@contextmanager
+def server(*options: str) -> Iterator[Served]:
+    """`clsgen serve` on the model of the quoting benchmark."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clsgen", "serve", str(quoting_run()), "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        assert process.stdout is not None
+        url = next(found[1] for line in process.stdout if (found := re.search(r"Listening on (\S+)", line)))
+        yield Served(url, process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+        process.stdout.close()
+
+
+def load(served: Served, path: str, num_requests: int, texts: Path) -> Load:
+    """So many requests from 64 clients."""
+    environment = {
+        **os.environ,
+        "LOAD_TEXTS": str(texts.resolve()),
+        "LOAD_PATH": path,
+        "LOAD_REQUESTS": str(num_requests),
+    }
+    command = [str(PEERS), "-m", "locust", "-f", str(HERE / "load.py"), "--headless", "--json", "--host", served.url]
+    command += ["--users", str(CLIENTS), "--spawn-rate", str(CLIENTS), "--only-summary"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    entries = {each["method"]: each for each in json.loads(done.stdout)}
+    posts = entries["POST"]
+    refused = entries.get("REFUSED", {"num_requests": 0})["num_requests"]
+    times = sorted((float(ms), number) for ms, number in posts["response_times"].items())
+    return Load(
+        posts["last_request_timestamp"] - posts["start_time"],
+        posts["num_requests"] - posts["num_failures"] - refused,
+        refused,
+        posts["num_failures"],
+        quantile(times, 0.5),
+        quantile(times, 0.95),
+    )
+
+
+def quantile(times: list[tuple[float, int]], share: float) -> float:
+    """Of counted response times."""
+    wanted, seen = share * sum(number for _, number in times), 0
+    for value, number in times:
+        seen += number
+        if seen >= wanted:
+            return value
+    return float("nan")
+
+
+def throughput(name: str, path: str, num_texts: int, explain: str, texts: Path) -> dict[str, Any]:
+    """The server's texts a second over the engine's, in turn."""
+    offline = Side("rows.inference:predict", {"model": str(quoting_run()), "num_texts": num_texts, "explain": explain})
+    ratios, loads = [], []
+    for _ in range(NUM_RUNS):
+        with Worker(offline) as worker:
+            alone = worker.run()["seconds"]
+        with server() as served:
+            load(served, path, CLIENTS, texts)  # warm
+            found = load(served, path, num_texts, texts)
+        assert found.num_answered == num_texts, found
+        ratios.append(alone / found.seconds)
+        loads.append(found)
+        print(name, f"{ratios[-1]:.3f}", found, flush=True)
+    middle = sorted(loads)[len(loads) // 2]
+    return {
+        "row": name,
+        "peer": "Classifier.predict of the same texts, offline",
+        "measures": f"texts a second, {CLIENTS} clients of one text each; server over engine",
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "bar": 0.9,
+        "met": statistics.median(ratios) >= 0.9,
+        "figures": middle._asdict(),
+        "command": COMMAND,
+    }
+
+
+def refusals(texts: Path) -> dict[str, Any]:
+    """A queue that is too short for the clients: 429 and nothing else."""
+    with server("--max-queued", "8") as served:
+        found = load(served, "/v1/classify", 2000, texts)
+    return {
+        "row": "full-queue",
+        "peer": "--max-queued 8",
+        "measures": "requests that failed in another way than by 429",
+        "ratio": float(found.num_failed),
+        "bar": 0,
+        "met": found.num_failed == 0 and found.num_refused > 0,
+        "figures": found._asdict(),
+        "command": COMMAND,
+    }
+
+
+def memory(texts: Path) -> dict[str, Any]:
+    """Resident bytes after 10,000 requests over those after 1,000; every tenth one for a reason too."""
+    with server() as served:
+        first = load(served, "/v1/classify", NUM_LONG // 10, texts)
+        load(served, "/v1/explain", 64, texts)
+        before = served.resident_bytes()
+        rest = load(served, "/v1/classify", NUM_LONG - NUM_LONG // 10, texts)
+        load(served, "/v1/explain", 64, texts)
+        after = served.resident_bytes()
+    num_failed = first.num_failed + rest.num_failed + first.num_refused + rest.num_refused
+    return {
+        "row": "memory",
+        "peer": "the same server after 1,000 requests",
+        "measures": "resident bytes after 10,000 requests",
+        "ratio": after / before,
+        "bar": 1.05,
+        "met": after / before <= 1.05 and not num_failed,
+        "figures": {"bytes": [before, after], "num_failed": num_failed},
+        "command": COMMAND,
+    }
+
+
+def page(figures: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    about = ", ".join(f"{name} {value}" for name, value in figures["machine"].items())
+    lines = [
+        "# A server under load",
+        "",
+        f"Measured on: {about}; clients (locust), server and engine share the cores.",
+        "The model is the embedded base trained to quote short generated notes. `python benchmarks/serving.py`",
+        "measures all of it.",
+        "",
+        "| row | held against | measures | ratio | bar | met | seen by the clients |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in figures["rows"]:
+        seen = ", ".join(f"{name} {value}" for name, value in row["figures"].items())
+        met = "yes" if row["met"] else "no"
+        sign = ">=" if row["row"].startswith("serve") else "<="
+        bar = f"{row['ratio']:.3g} | {sign} {row['bar']:g} | {met}"
+        lines.append(f"| {row['row']} | {row['peer']} | {row['measures']} | {bar} | {seen} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Measure, keep, show."""
+    texts = FOLDER / "served.json"
+    texts.parent.mkdir(parents=True, exist_ok=True)
+    texts.write_text(json.dumps([note.document for note in notes_of("short", 1000)]), encoding="utf-8")
+    started = time.monotonic()
+    rows = [
+        throughput("serve-classify", "/v1/classify", NUM_CLASSIFIED, "none", texts),
+        throughput("serve-explain", "/v1/explain", NUM_EXPLAINED, "all", texts),
+        refusals(texts),
+        memory(texts),
+    ]
+    write_json_atomic(FIGURES, {"machine": machine(), "rows": rows})
+    write_text_atomic(PAGE, page({"machine": machine(), "rows": rows}))
+    print(f"{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

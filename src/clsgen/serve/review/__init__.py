@@ -1,0 +1,1 @@
+"""Human evaluation: a blinded study of decisions and reasons."""
