@@ -28,7 +28,7 @@ from run import machine
 
 FIGURES, PAGE = Path("docs/benchmarks/serving.json"), Path("docs/benchmarks/serving.md")
 CLIENTS = 64
-NUM_RUNS = 5
+NUM_RUNS = 3
 NUM_CLASSIFIED, NUM_EXPLAINED = 1000, 128
 NUM_LONG = 10_000
 COMMAND = "python benchmarks/serving.py"
