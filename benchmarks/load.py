@@ -15,7 +15,7 @@ from locust import FastHttpUser, task
 
 TEXTS = json.loads(Path(os.environ["LOAD_TEXTS"]).read_text(encoding="utf-8"))
 PATH, NUM_REQUESTS = os.environ["LOAD_PATH"], int(os.environ["LOAD_REQUESTS"])
-NUMBERS = count()
+NUMBERS, ENDED = count(), count()
 
 
 class Client(FastHttpUser):
@@ -26,9 +26,9 @@ class Client(FastHttpUser):
         """One request; a full queue is no failure, but counted apart."""
         number = next(NUMBERS)
         if number >= NUM_REQUESTS:
-            self.stop()
-            if self.environment.runner.user_count <= 1:
+            if next(ENDED) + 1 == self.environment.runner.target_user_count:
                 self.environment.runner.quit()
+            self.stop()
             return
         body = {"texts": TEXTS[number % len(TEXTS)]}
         with self.client.post(PATH, json=body, catch_response=True) as response:
