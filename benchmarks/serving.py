@@ -190,7 +190,9 @@ def page(figures: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in figures["rows"]:
-        seen = ", ".join(f"{name} {value}" for name, value in row["figures"].items())
+        seen = ", ".join(
+            f"{name} {round(value, 1) if isinstance(value, float) else value}" for name, value in row["figures"].items()
+        )
         met = "yes" if row["met"] else "no"
         sign = ">=" if row["row"].startswith("serve") else "<="
         bar = f"{row['ratio']:.3g} | {sign} {row['bar']:g} | {met}"
