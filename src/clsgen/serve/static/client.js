@@ -59,3 +59,19 @@ export async function* events(path, body, signal) {
     }
   }
 }
+
+// The answer of a first question; null where a key is wanted, which the page's form then asks for, or it failed.
+export const admitted = async (path, fail) => {
+  const keys = document.getElementById("keys");
+  try {
+    const found = await ask(path);
+    keys.hidden = true;
+    document.getElementById("failed").hidden = true;
+    return found;
+  } catch (error) {
+    keys.hidden = error.status !== 401;
+    if (error.status === 401) document.getElementById("key").focus();
+    else fail(error);
+    return null;
+  }
+};

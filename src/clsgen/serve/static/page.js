@@ -1,4 +1,4 @@
-import { ask, events, useKey } from "./client.js";
+import { admitted, ask, events, useKey } from "./client.js";
 import { prepareBatch } from "./batch.js";
 import { element, marked } from "./text.js";
 
@@ -12,16 +12,9 @@ let running = null;
 // ---- the model, and the key that the server may want ----
 
 const meet = async () => {
-  try {
-    [model] = (await ask("/v1/models")).data;
-  } catch (error) {
-    at("keys").hidden = error.status !== 401;
-    if (error.status === 401) at("key").focus();
-    else fail(error);
-    return;
-  }
-  at("keys").hidden = true;
-  at("failed").hidden = true;
+  const models = await admitted("/v1/models", fail);
+  if (models === null) return;
+  [model] = models.data;
   document.title = `${model.id} · clsgen`;
   at("model").textContent = model.id;
   at("about").textContent = model.labels.join(", ");

@@ -1,4 +1,4 @@
-import { ask, put, useKey } from "./client.js";
+import { admitted, ask, put, useKey } from "./client.js";
 import { element, marked } from "./text.js";
 
 const at = (id) => document.getElementById(id);
@@ -22,17 +22,8 @@ const fail = (error) => {
 
 const begin = async (token) => {
   useKey(token);
-  let study;
-  try {
-    study = await ask("/api/study");
-  } catch (error) {
-    at("keys").hidden = error.status !== 401;
-    if (error.status === 401) at("key").focus();
-    else fail(error);
-    return;
-  }
-  at("keys").hidden = true;
-  at("failed").hidden = true;
+  const study = await admitted("/api/study", fail);
+  if (study === null) return;
   history.replaceState(null, "", `#${encodeURIComponent(token)}`); // a reload goes on; a fragment is sent to nobody
   document.title = study.title;
   at("title").textContent = study.title;
