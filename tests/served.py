@@ -12,6 +12,10 @@ from pathlib import Path
 
 import httpx2 as httpx
 
+# What the insistent model was asked, and what it learned to say.
+TEXT = "Notes of a day. Then we saw wet\nstreets on that day 🌧, and more."
+REASON = 'It says "we saw wet streets on that day", which rain brings.'
+
 
 @dataclass
 class Server:

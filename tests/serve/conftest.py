@@ -16,9 +16,7 @@ from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import Bundle, save_bundle
 from clsgen.model.similar import SimilarRows
 from clsgen.pipeline.build import Built
-from served import Server
-
-REASON = 'It says "we saw wet streets on that day", which rain brings.'
+from served import REASON, TEXT, Server
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +60,7 @@ def _learn(built: Built, reason: str) -> None:
     optimizer = torch.optim.AdamW(built.model.language_model.parameters(), lr=5e-3)
     documents = [row.document for row in tiny.examples(12)]
     documents += [f"{' '.join(documents[:n])} Other words: wet, more." for n in range(6)]
+    documents += [TEXT, "🌧" * 30 + TEXT]
     prompts = [built.renderer.prompt(document).ids for document in documents]
     built.model.train()
     for step in range(300):

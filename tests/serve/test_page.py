@@ -18,10 +18,8 @@ import tiny
 from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import save_bundle
 from clsgen.pipeline.calibrate import identity_calibrator, identity_rule
-from served import Server
+from served import REASON, TEXT, Server
 
-TEXT = "Notes of a day. Then we saw wet\nstreets on that day 🌧, and more."
-REASON = 'It says "we saw wet streets on that day", which rain brings.'
 TEXTS = [row.document for row in tiny.examples(12)]
 WIDTHS = {"wide": (1280, 900), "tablet": (800, 1000), "phone": (390, 800)}
 
@@ -159,11 +157,11 @@ def test_a_table_is_answered_with_progress_and_given_back(shown: Opened, wanted:
     answered = dict(zip(texts, rows[1:], strict=True))
     assert answered["  "][2:] == [""] * 8
     given = [text for text in texts if text.strip()]
-    for prediction, text in zip(wanted.predict(given), given, strict=True):
+    for prediction, text in zip(wanted.predict(given, explain="all"), given, strict=True):
         row = answered[text]
         assert row[0].startswith("'=")  # no spreadsheet takes it for a formula
         assert float(row[4]) == pytest.approx(prediction.probs["sun"], abs=1e-5)
-        assert (row[2], row[7]) == (prediction.decision, REASON)
+        assert (row[2], row[7]) == (prediction.decision, prediction.explanation)
 
 
 def test_everything_by_keyboard(shown: Opened) -> None:
