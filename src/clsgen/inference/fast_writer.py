@@ -156,3 +156,5 @@ class FastWriter(Writer):
         self._pick.forget(self._writing[at].key)
         self._writing[at] = self._writing[-1]
         self._writing.pop()
+        if not self._writing:
+            self._slots = self._decoder.new_slots()  # as large as the longest row so far, for as many as ever wrote

@@ -6,12 +6,17 @@ with PyTorch too and does its bfloat16 products, is twice as fast there: `script
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# oneDNN keeps what it compiled for each shape, up to 1,024 of them by default, which comes to hundreds of megabytes;
+# texts packed into batches hardly ever have one shape twice. It reads this at its first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
 def linear(module: nn.Module, input_TD: Tensor) -> Tensor:

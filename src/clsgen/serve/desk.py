@@ -21,6 +21,7 @@ from clsgen.errors import ClsgenError, DataError
 from clsgen.inference.predictor import Classifier
 from clsgen.inference.session import Asked, Session
 from clsgen.serve.errors import Closing, Overdue, QueueFull
+from clsgen.serve.memory import give_back
 from clsgen.types import Example, ExplanationMode, Prediction
 
 log = structlog.get_logger("clsgen.serve")
@@ -186,6 +187,7 @@ class Desk:
         while True:
             with self._changed:
                 while not self._requests and not self._is_closing:
+                    give_back()
                     self._changed.wait()
                 if not self._requests:
                     return

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from clsgen.inference.predictor import Classifier
 from clsgen.serve.app import make_app
+from clsgen.serve.memory import share_one_heap
 from clsgen.serve.process import run
 from clsgen.serve.service import Service
 from clsgen.serve.settings import ServeSettings
@@ -25,6 +26,7 @@ def serve(
     Returns:
         Whether every request that was taken was answered.
     """
+    share_one_heap()
     service = Service(classifier, name, settings)
     has_answered_all = run(make_app(service), settings, service.gate, on_start=on_start)
     return service.desk.close(5.0) and has_answered_all
