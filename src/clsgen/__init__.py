@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from clsgen.errors import ClsgenError
     from clsgen.inference.panel import Panel
     from clsgen.inference.predictor import Classifier
+    from clsgen.pipeline.stock import StockClassifier
     from clsgen.types import Example, Prediction, TaskSpec
 
-__all__ = ["Classifier", "ClsgenError", "Example", "Panel", "Prediction", "TaskSpec", "__version__"]
+__all__ = ["Classifier", "ClsgenError", "Example", "Panel", "Prediction", "StockClassifier", "TaskSpec", "__version__"]
 
 _HOMES = {
     "Classifier": "clsgen.inference.predictor",
@@ -21,6 +22,7 @@ _HOMES = {
     "Example": "clsgen.types",
     "Panel": "clsgen.inference.panel",
     "Prediction": "clsgen.types",
+    "StockClassifier": "clsgen.pipeline.stock",
     "TaskSpec": "clsgen.types",
 }
 

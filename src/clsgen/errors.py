@@ -12,6 +12,7 @@
     ├── CalibrationError (ValueError) too few or unusable rows to fit a calibrator
     ├── TeacherError (RuntimeError)   a language model that finally gave no usable answer
     │   └── BudgetError               the next request could pass the budget
+    ├── ClientError (RuntimeError)    a server of a folded model that can't be reached, or tells too little
     └── RestrictedError (PermissionError) something a restricted task refuses
 
 Message form: "{where}: {name} must be {rule}; got {value!r}. {what to do}."
@@ -78,6 +79,10 @@ class BudgetError(TeacherError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, reason="budget")
+
+
+class ClientError(ClsgenError, RuntimeError):
+    """A server of a folded model can't be reached, refuses, or does not tell what is needed."""
 
 
 class RestrictedError(ClsgenError, PermissionError):

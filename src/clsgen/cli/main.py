@@ -29,6 +29,7 @@ COMMANDS = {
     "synth": Command("clsgen.cli.synth", "synth", "Have a teacher write explanations for the labelled rows."),
     "train": Command("clsgen.cli.train", "train", "Train, calibrate and save a model as a configuration says."),
     "calibrate": Command("clsgen.cli.calibrate", "calibrate", "Fit calibrator and threshold of a model again."),
+    "export": Command("clsgen.cli.export", "export", "Write the model in a form that other tools read."),
     "tune": Command("clsgen.cli.tune", "tune", "Compare threshold policies, and choose one."),
     "predict": Command("clsgen.cli.predict", "predict", "Give each text a probability and a reason."),
     "eval": Command("clsgen.cli.evaluate", "evaluate", "Judge predictions: metrics with intervals."),

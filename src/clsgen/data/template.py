@@ -195,6 +195,11 @@ class Renderer:
         if not self._after:
             raise TemplateError("chat template: text must follow the question, so that a decision position exists.")
 
+    @property
+    def pieces(self) -> tuple[list[int], list[int], list[int]]:
+        """Ids before the document, between document and question, and after the question."""
+        return list(self._before), list(self._between), list(self._after)
+
     def prompt(self, document: str, question: str = "") -> Prompt:
         """Ids of document, instruction, question; the last one is the decision position.
 
@@ -254,7 +259,10 @@ class Renderer:
 
         In decision mode the label was given, not stated: stated_label is None there.
         """
-        text = self.decode(generated_ids)
+        return self.parse_text(self.decode(generated_ids), mode)
+
+    def parse_text(self, text: str, mode: ExplanationMode) -> ParsedExplanation:
+        """The same for a text that another engine wrote, without the forced words."""
         if mode == "decision":
             return ParsedExplanation(text.strip(), None)
         reason, found, answer = text.rpartition(_ANSWER)

@@ -16,8 +16,9 @@ from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.data.predictions import to_record
 from clsgen.data.split import components
 from clsgen.errors import ArtifactError
+from clsgen.inference.asked import Explain
 from clsgen.inference.panel import Panel
-from clsgen.inference.predictor import Classifier, Explain
+from clsgen.inference.predictor import Classifier
 from clsgen.types import Example, ExplanationMode, Prediction
 
 WINDOW = 256

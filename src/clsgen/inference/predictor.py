@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clsgen.data.columns import is_unicode
 from clsgen.data.template import Prompt
-from clsgen.errors import ConfigError, DataError, HardwareError
+from clsgen.errors import ConfigError, HardwareError
+from clsgen.inference.asked import Explain, Text, as_examples, explained, wants_reason
 from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
@@ -22,9 +22,6 @@ from clsgen.inference.session import Asked, Session
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge as decide
 from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
-
-Explain = Literal["none", "all", "uncertain", "positive"]
-Text = str | Example
 
 
 class StreamEvent(NamedTuple):
@@ -137,7 +134,7 @@ class Classifier:
 
     def class_logits(self, texts: Sequence[Text]) -> NDArray[np.float64]:
         """Raw class logits (N, C), before calibration; nothing is generated."""
-        prompts = self.prompts(_examples(texts))
+        prompts = self.prompts(as_examples(texts))
         logits_NC = np.empty((len(prompts), len(self.labels)))
         for rows in self._plan(prompts):
             logits_NC[rows] = self._engine.class_logits([prompts[row] for row in rows]).numpy()
@@ -181,7 +178,7 @@ class Classifier:
             DataError: An empty text.
         """
         self.check_options(explain=explain, mode=mode, prior=prior)
-        examples = _examples(texts)
+        examples = as_examples(texts)
         prompts = self.prompts(examples)
         predictions: dict[int, Prediction] = {}
         waiting: list[_Waiting] = []
@@ -222,7 +219,7 @@ class Classifier:
         """Texts in their order, in pieces of a few batches' tokens; one piece at least."""
         window: list[Example] = []
         num_tokens = 0
-        for example in _examples(texts):
+        for example in as_examples(texts):
             length = len(self.prompts([example])[0].ids)
             if window and num_tokens + length > _WAITING_BATCHES * self._batch_tokens:
                 yield window
@@ -237,7 +234,7 @@ class Classifier:
         """The probability first, then the reason piece by piece, then the whole prediction."""
         self.check_options(explain="all", mode=mode, prior=prior)
         session = Session(self)
-        (example,) = _examples([text])
+        (example,) = as_examples([text])
         found = session.read([Asked(0, example, True, mode, None if prior is None else tuple(prior))])
         yield StreamEvent("probability", found[0])
         while session.num_reasons:
@@ -312,55 +309,14 @@ class Classifier:
         return likeliest if size is None else NoRepeat(size)
 
     def _wants_reason(self, prediction: Prediction, explain: Explain) -> bool:
-        if explain in ("all", "none"):
-            return explain == "all"
-        if explain == "positive":
-            return prediction.decision == self.spec.positive
-        if self.spec.positive is not None and prediction.threshold is not None:
-            return abs(prediction.probs[self.spec.positive] - prediction.threshold) < self._margin
-        largest, second = sorted(prediction.probs.values(), reverse=True)[:2]
-        return largest - second < self._margin
+        return wants_reason(prediction, explain, positive=self.spec.positive, margin=self._margin)
 
     def with_reason(self, prediction: Prediction, generated: Generated, mode: ExplanationMode) -> Prediction:
         """The prediction with the reason that was written for it."""
         self.num_written += len(generated.ids) + generated.has_ended
         parsed = self.bundle.renderer.parse(generated.ids, mode)
-        agreement = None if parsed.stated_label is None else parsed.stated_label == prediction.decision
-        return replace(
-            prediction,
-            mode=mode,
-            explanation=parsed.text,
-            stated_label=parsed.stated_label,
-            has_ended=generated.has_ended,
-            agreement=agreement,
-        )
+        return explained(prediction, parsed, mode, has_ended=generated.has_ended)
 
     def room(self, forced: Sequence[int]) -> int:
         """Ids that may be written after the forced ones."""
         return self.bundle.renderer.template.max_explanation_tokens - len(forced)
-
-
-def _examples(texts: Iterable[Text]) -> list[Example]:
-    """Texts as examples.
-
-    Raises:
-        DataError: Not a plain sequence of texts, an empty text, or one that is no valid Unicode.
-    """
-    if isinstance(texts, str | bytes | Mapping) or hasattr(texts, "columns") or getattr(texts, "ndim", 1) != 1:
-        raise DataError(
-            f"texts must be a list of texts; got {'one string' if isinstance(texts, str) else type(texts).__name__}. "
-            "Put it in a list, or pick the column."
-        )
-    examples = []
-    for index, text in enumerate(texts):
-        if not isinstance(text, str | Example):
-            raise DataError(
-                f"text {index} must be a string or an Example; got {type(text).__name__}. Convert it first."
-            )
-        example = text if isinstance(text, Example) else Example(str(index), str(text))
-        if not example.document.strip():
-            raise DataError(f"text {example.id}: a document must not be empty. Leave the row out.")
-        if not is_unicode(example.document + example.question):
-            raise DataError(f"text {example.id} must be valid Unicode; it holds half a surrogate pair. Decode it anew.")
-        examples.append(example)
-    return examples

@@ -110,12 +110,12 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     def write(temp: Path) -> None:
         _write_weights(bundle, temp)
         bundle.tokenizer.save_pretrained(str(temp))
-        _strip_paths(temp / "tokenizer_config.json")
+        strip_paths(temp / "tokenizer_config.json")
         write_json_atomic(temp / "clsgen.json", _record(bundle))
         write_json_atomic(temp / "template.json", bundle.renderer.template.to_json())
         _write_decision(temp, bundle)
 
-    _rewrite(folder, write)
+    write_folder(folder, write)
 
 
 def save_calibration(bundle: Bundle, folder: Path) -> None:
@@ -125,7 +125,7 @@ def save_calibration(bundle: Bundle, folder: Path) -> None:
         shutil.copytree(folder, temp, copy_function=_link, dirs_exist_ok=True)
         _write_decision(temp, bundle)
 
-    _rewrite(folder, write)
+    write_folder(folder, write)
 
 
 def load_bundle(
@@ -239,8 +239,12 @@ def _record(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _rewrite(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a temporary sibling, seal it with a manifest, then swap it in."""
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a temporary sibling, seal it with a manifest, then swap it in.
+
+    Raises:
+        ArtifactError: It can't be written; what stood there is untouched.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -267,7 +271,7 @@ def _write_weights(bundle: Bundle, temp: Path) -> None:
         base = backbone.base_of(bundle.model.language_model)
         _check_finite("model.safetensors", base.state_dict())
         base.save_pretrained(str(temp))
-        _strip_paths(temp / "config.json")
+        strip_paths(temp / "config.json")
     elif bundle.model.tuning in backbone.ADAPTED:
         _check_finite(ADAPTER_FILE, bundle.model.trained_state())
         backbone.save_adapter(bundle.model.language_model, temp, base_name=bundle.base.name)
@@ -291,7 +295,7 @@ def _write_decision(temp: Path, bundle: Bundle) -> None:
     (temp / "README.md").write_text(card, encoding="utf-8")
 
 
-def _strip_paths(file: Path) -> None:
+def strip_paths(file: Path) -> None:
     """Drop the remembered origin from a config: it may be a path of this machine."""
     record = json.loads(file.read_text(encoding="utf-8"))
     kept = {key: value for key, value in record.items() if key not in ("_name_or_path", "name_or_path")}
@@ -315,7 +319,7 @@ def _load_language(
         _check_readable(folder / "model.safetensors")
         language_model: torch.nn.Module = backbone.load_backbone(str(folder), dtype=record["dtype"])
     else:
-        source = _find_base(folder, base, base_path)
+        source = find_base(folder, base, base_path)
         language_model = backbone.load_backbone(
             source, revision=base.revision, dtype=record["dtype"], is_quantized=tuning == "qlora"
         )
@@ -333,8 +337,12 @@ def _load_head(folder: Path, width: int, num_labels: int) -> ClassHead:
     return head
 
 
-def _find_base(folder: Path, base: BaseRecord, given: str | None) -> str:
-    """Where the base weights are now; their hash must be the one that the adapter was trained on."""
+def find_base(folder: Path, base: BaseRecord, given: str | None) -> str:
+    """Where the base weights are now.
+
+    Raises:
+        ArtifactError: They are not there, or do not hash to what the adapter was trained on.
+    """
     if given is not None:
         source = given
     elif base.relative_path is not None:

@@ -12,9 +12,10 @@ from clsgen.config.load import load_config
 from clsgen.data.columns import ReadExamples
 from clsgen.data.source import read_examples
 from clsgen.data.split import components
+from clsgen.inference.asked import Explain
 from clsgen.inference.batch import QuestionRows, predict_file, predict_files
 from clsgen.inference.panel import Panel
-from clsgen.inference.predictor import Classifier, Explain
+from clsgen.inference.predictor import Classifier
 from clsgen.types import ExplanationMode
 
 

@@ -1,0 +1,177 @@
+"""Class log-probabilities and a text from a stock server, in one request to /v1/completions.
+
+The server holds a folded model (`clsgen export --format folded`): ids that it never writes carry the classes, and this
+reads what it says of them as alternatives to its first token. Token ids go out, so the server renders nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import httpx2 as httpx
+
+from clsgen.errors import ClientError
+
+_RETRIED = (408, 425, 429, 500, 502, 503, 504)
+_NUM_TRIES = 5
+_LONGEST_WAIT_S = 30.0
+
+
+class Completion(NamedTuple):
+    """class_logprobs: of the class ids at the first step, natural logarithms over the whole vocabulary. text: what was
+    written. has_ended: whether it ended by itself.
+    """
+
+    class_logprobs: tuple[float, ...]
+    text: str
+    has_ended: bool
+
+
+@dataclass(slots=True)
+class FoldedEndpoint:
+    """A server of a folded model: vLLM, SGLang, llama.cpp or another with /v1/completions.
+
+    Attributes:
+        endpoint: Address up to and including /v1.
+        model: What the server calls the model.
+        class_ids: Ids that carry the classes.
+        class_tokens: Their texts, by which some servers name them.
+        num_logprobs: Alternatives asked for at a step; most servers give up to 20.
+        api_key: Sent as a bearer token; None: none.
+        timeout_s: For one request.
+    """
+
+    endpoint: str
+    model: str
+    class_ids: tuple[int, ...]
+    class_tokens: tuple[str, ...]
+    num_logprobs: int = 20
+    api_key: str | None = field(default=None, repr=False)
+    timeout_s: float = 600.0
+    _http: httpx.Client = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        headers = {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.Client(headers=headers, timeout=self.timeout_s, limits=limits, trust_env=False)
+
+    def __enter__(self) -> FoldedEndpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ask(self, prompt_ids: Sequence[int], *, max_tokens: int, banned_ids: Sequence[int] = ()) -> Completion:
+        """Let the server read a prompt once: class log-probabilities, and up to so many tokens of text.
+
+        Args:
+            prompt_ids: The prompt, decision position last for class log-probabilities that mean something.
+            max_tokens: Tokens to write, 1 or more; with 1 the text is of no use.
+            banned_ids: Ids that are not written, besides the class ids.
+
+        Raises:
+            ClientError: The server can't be reached, refuses, or does not tell the class ids' log-probabilities.
+        """
+        body = self._body(prompt_ids, max_tokens, (*self.class_ids, *banned_ids))
+        # vLLM then names every alternative by its id; others leave it alone.
+        body |= {"logprobs": self.num_logprobs, "return_tokens_as_token_ids": True}
+        choice = self._choice(body)
+        try:
+            found = _alternatives(choice["logprobs"])
+        except (KeyError, IndexError, TypeError) as error:
+            raise ClientError(
+                f"{self.endpoint}: the answer must hold log-probabilities; {type(error).__name__}: {error}. "
+                "Check that the server was started with log-probabilities."
+            ) from error
+        names = zip(self.class_ids, self.class_tokens, strict=True)
+        logprobs = [found.get(f"token_id:{index}", found.get(token)) for index, token in names]
+        known = tuple(each for each in logprobs if each is not None)
+        if len(known) < len(logprobs):
+            raise ClientError(
+                f"{self.endpoint}: log-probabilities of the {len(logprobs)} class ids must be among the "
+                f"{len(found)} alternatives told; {len(known)} are. Raise num_logprobs, and the server's own limit "
+                "(vLLM: --max-logprobs), or export again on rows like these."
+            )
+        return Completion(known, str(choice["text"]), choice["finish_reason"] == "stop")
+
+    def go_on(self, prompt_ids: Sequence[int], *, max_tokens: int) -> Completion:
+        """Let the server write on from ids beyond the decision position; class_logprobs is empty.
+
+        Raises:
+            ClientError: The server can't be reached or refuses.
+        """
+        choice = self._choice(self._body(prompt_ids, max_tokens, self.class_ids))
+        return Completion((), str(choice["text"]), choice["finish_reason"] == "stop")
+
+    def _body(self, prompt_ids: Sequence[int], max_tokens: int, banned_ids: Sequence[int]) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "prompt": list(prompt_ids),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "logit_bias": {str(index): -100 for index in banned_ids},
+        }
+
+    def _choice(self, body: Mapping[str, Any]) -> Any:
+        answer = self._post(body)
+        try:
+            choice = answer["choices"][0]
+            return choice | {"text": str(choice["text"]), "finish_reason": choice["finish_reason"]}
+        except (KeyError, IndexError, TypeError) as error:
+            raise ClientError(
+                f"{self.endpoint}: the answer must be a completion; {type(error).__name__}: {error}. The address must "
+                "be that of an OpenAI-compatible server, up to and including /v1."
+            ) from error
+
+    def _post(self, body: Mapping[str, Any]) -> Any:
+        url = f"{self.endpoint.rstrip('/')}/completions"
+        for number in range(_NUM_TRIES):
+            is_last = number == _NUM_TRIES - 1
+            try:
+                answer = self._http.post(url, json=body)
+            except httpx.TransportError as error:
+                if is_last:
+                    raise ClientError(
+                        f"{self.endpoint}: the server must be reachable; {error or type(error).__name__}. Start it, or "
+                        "mend the address."
+                    ) from error
+                time.sleep(2**number / 4)
+                continue
+            if answer.status_code in _RETRIED and not is_last:
+                time.sleep(_wait(answer, number))
+                continue
+            return self._read(answer)
+        raise AssertionError("unreachable")
+
+    def _read(self, answer: httpx.Response) -> Any:
+        if answer.status_code != 200:
+            raise ClientError(
+                f"{self.endpoint}: the server must answer 200; it answered {answer.status_code}: {answer.text[:300]!r}."
+            )
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise ClientError(f"{self.endpoint}: the server must answer with JSON; {error}.") from error
+
+
+def _wait(answer: httpx.Response, number: int) -> float:
+    told = answer.headers.get("retry-after", "")
+    return min(float(told), _LONGEST_WAIT_S) if told.isdigit() else 2**number / 4
+
+
+def _alternatives(logprobs: Mapping[str, Any]) -> dict[str, float]:
+    """Name -> log-probability of what might have been written first, `token_id:N` where ids are told."""
+    if "content" in logprobs:  # llama.cpp
+        told = logprobs["content"][0]["top_logprobs"]
+        return {f"token_id:{each['id']}": float(each["logprob"]) for each in told}
+    return {name: float(value) for name, value in logprobs["top_logprobs"][0].items()}

@@ -1,0 +1,86 @@
+"""What stands beside a folded model: all that a client needs and a stock server does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clsgen.artifacts import write_json_atomic
+from clsgen.data.template import Template
+from clsgen.errors import ArtifactError
+from clsgen.model.calibrator import Calibrator
+from clsgen.model.checkpoint import read_record
+from clsgen.model.decision import DecisionRule
+from clsgen.types import TaskSpec
+
+FORMAT = 1
+FILE = "folded.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedRecord:
+    """How to ask a folded model, and how to read its answer.
+
+    Attributes:
+        spec: The task.
+        template: The frozen rendering.
+        class_ids: Id of each label, in the order of the labels; never written, never part of a prompt.
+        class_tokens: Their texts, by which some servers name them.
+        free_banned_ids: Banned while a free explanation is written from the decision position on, so that it begins as
+            one; empty where that can't be had.
+        calibrator: Its slopes are 1: the fitted ones are in the weights.
+        rule: Probabilities to a decision.
+        has_explanations: Whether the language head was trained to explain.
+    """
+
+    spec: TaskSpec
+    template: Template
+    class_ids: tuple[int, ...]
+    class_tokens: tuple[str, ...]
+    free_banned_ids: tuple[int, ...]
+    calibrator: Calibrator
+    rule: DecisionRule
+    has_explanations: bool
+
+    def save(self, folder: Path) -> None:
+        """Write folded.json."""
+        spec = asdict(self.spec)
+        del spec["proxies"]
+        record = {
+            "format": FORMAT,
+            "spec": spec | {"labels": list(self.spec.labels)},
+            "template": self.template.to_json(),
+            "class_ids": list(self.class_ids),
+            "class_tokens": list(self.class_tokens),
+            "free_banned_ids": list(self.free_banned_ids),
+            "calibrator": self.calibrator.to_json(),
+            "rule": self.rule.to_json(),
+            "has_explanations": self.has_explanations,
+        }
+        write_json_atomic(folder / FILE, record)
+
+    @classmethod
+    def load(cls, folder: Path) -> FoldedRecord:
+        """Read folded.json.
+
+        Raises:
+            ArtifactError: It is missing, broken, or of another format.
+        """
+        record: Mapping[str, Any] = read_record(folder / FILE)
+        if record.get("format") != FORMAT:
+            raise ArtifactError(f"{FILE}: format must be {FORMAT}; got {record.get('format')!r}. Export again.")
+        try:
+            return cls(
+                spec=TaskSpec(**record["spec"] | {"labels": tuple(record["spec"]["labels"]), "proxies": ()}),
+                template=Template.from_json(record["template"]),
+                class_ids=tuple(record["class_ids"]),
+                class_tokens=tuple(record["class_tokens"]),
+                free_banned_ids=tuple(record["free_banned_ids"]),
+                calibrator=Calibrator.from_json(record["calibrator"]),
+                rule=DecisionRule.from_json(record["rule"]),
+                has_explanations=record["has_explanations"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"{FILE}: its fields must be those of a folded model; {error}. Export again.") from None

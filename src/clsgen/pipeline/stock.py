@@ -1,0 +1,140 @@
+"""A folded model on a stock server, asked as one asks a `Classifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from clsgen.clients import Completion, FoldedEndpoint
+from clsgen.data.template import Prompt, Renderer
+from clsgen.errors import ConfigError
+from clsgen.export.record import FoldedRecord
+from clsgen.inference.asked import Explain, Text, as_examples, explained, wants_reason
+from clsgen.llm.hosts import check_host
+from clsgen.model import backbone
+from clsgen.model.decision import judge
+from clsgen.types import Example, ExplanationMode, Prediction
+
+
+class StockClassifier:
+    """Texts in, calibrated probabilities and reasons out; the model runs in somebody else's server.
+
+    The prompts are rendered here, and probabilities, threshold and abstention are made here, of what the folded
+    directory holds; the server reads and writes ids. The reason is written after the probability and does not cause it.
+
+    Attributes:
+        record: What the folded directory says.
+        renderer: The one rendering.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        endpoint: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        num_logprobs: int = 20,
+        concurrency: int = 16,
+    ) -> None:
+        """Read a folded directory; nothing is asked yet.
+
+        Args:
+            folder: What `clsgen export --format folded` wrote; its weights are not read.
+            endpoint: Address of the server, such as http://localhost:8000/v1.
+            model: What the server calls the model; None: the folder's name.
+            api_key: The server's key.
+            num_logprobs: Alternatives asked for at a step.
+            concurrency: Requests at a time.
+
+        Raises:
+            ArtifactError: The folder is no folded model.
+            ConfigError: The endpoint is no address.
+            RestrictedError: A restricted task and a server that is not this machine.
+            TemplateError: The tokenizer renders otherwise than when the model was exported.
+        """
+        if concurrency < 1 or num_logprobs < 1:
+            raise ConfigError(f"concurrency, num_logprobs must be 1 or more; got {concurrency}, {num_logprobs}.")
+        self.record = FoldedRecord.load(folder)
+        check_host(endpoint, is_restricted=self.record.spec.is_restricted)
+        self.renderer = Renderer(self.record.template, backbone.load_tokenizer(str(folder)))
+        self.renderer.check_golden()
+        self._concurrency = concurrency
+        self._endpoint = FoldedEndpoint(
+            endpoint,
+            model or folder.resolve().name,
+            self.record.class_ids,
+            self.record.class_tokens,
+            num_logprobs=num_logprobs,
+            api_key=api_key,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the probabilities."""
+        return self.record.spec.labels
+
+    def predict(
+        self, texts: Sequence[Text], *, explain: Explain = "none", mode: ExplanationMode = "free", margin: float = 0.1
+    ) -> list[Prediction]:
+        """Probabilities, decisions and reasons, in the order of the texts.
+
+        Args:
+            texts: Texts or examples.
+            explain: For which rows a reason is written: "none", "all", "uncertain" or "positive".
+            mode: "free" takes one request a row where all are explained; else a second one for rows with a reason.
+            margin: explain="uncertain" takes rows this near the threshold.
+
+        Raises:
+            DataError: An empty text, or a question that leaves no room for it.
+            ClientError: The server can't be reached, refuses, or tells too little.
+        """
+        return list(self.stream(as_examples(texts), explain=explain, mode=mode, margin=margin))
+
+    def stream(
+        self, examples: Sequence[Example], *, explain: Explain, mode: ExplanationMode, margin: float = 0.1
+    ) -> Iterator[Prediction]:
+        """The same, one by one as they come, in order."""
+        if explain != "none" and not self.record.has_explanations:
+            raise ConfigError("predict: explain must be none for a model that was not trained to explain.")
+
+        def one(example: Example) -> Prediction:
+            return self._one(example, explain, mode, margin)
+
+        pool = ThreadPoolExecutor(self._concurrency)
+        try:
+            yield from pool.map(one, examples)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _one(self, example: Example, explain: Explain, mode: ExplanationMode, margin: float) -> Prediction:
+        prompt = self.renderer.prompt(example.document, example.question)
+        template = self.record.template
+        if explain == "all" and mode == "free":
+            banned = self.record.free_banned_ids
+            found = self._endpoint.ask(prompt.ids, max_tokens=template.max_explanation_tokens, banned_ids=banned)
+            words = self.renderer.decode(self.renderer.forced("free"))
+            return self._with_reason(self._judged(example, prompt, found), found, found.text.lstrip(), words)
+        prediction = self._judged(example, prompt, self._endpoint.ask(prompt.ids, max_tokens=1))
+        if not wants_reason(prediction, explain, positive=self.record.spec.positive, margin=margin):
+            return prediction
+        forced = self.renderer.forced(mode, prediction.decision)
+        room = template.max_explanation_tokens - len(forced)
+        found = self._endpoint.go_on([*prompt.ids, *forced], max_tokens=room)
+        parsed = self.renderer.parse_text(found.text, mode)
+        return explained(prediction, parsed, mode, has_ended=found.has_ended)
+
+    def _with_reason(self, prediction: Prediction, found: Completion, text: str, words: str) -> Prediction:
+        """A free reason that the server wrote from the decision position on, without the words it begins with."""
+        parsed = self.renderer.parse_text(text.removeprefix(words), "free")
+        return explained(prediction, parsed, "free", has_ended=found.has_ended)
+
+    def _judged(self, example: Example, prompt: Prompt, found: Completion) -> Prediction:
+        """Probability and decision of class log-probabilities, which are class logits but for a constant."""
+        logits_1C = np.array([found.class_logprobs], dtype=np.float64)
+        (prediction,) = judge([example], logits_1C - logits_1C.mean(), self.record.calibrator, self.record.rule)
+        return replace(prediction, num_document_tokens_cut=prompt.num_cut_tokens)
