@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,23 @@ def bundle_of(built: Built, *, threshold: float = 0.5, has_explanations: bool = 
         pad_id=built.pad_id,
         has_explanations=has_explanations,
     )
+
+
+def learn(built: Built, reason: str, *, also: Sequence[str] = ()) -> None:
+    """Let a model that is tuned in full learn one reason by heart, and "rain" as its answer, whatever it is asked."""
+    targets = [built.renderer.target(reason, "rain", mode) for mode in ("free", "decision")]
+    optimizer = torch.optim.AdamW(built.model.language_model.parameters(), lr=5e-3)
+    documents = [row.document for row in examples(12)]
+    documents += [f"{' '.join(documents[:n])} Other words: wet, more." for n in range(6)] + list(also)
+    prompts = [built.renderer.prompt(document).ids for document in documents]
+    built.model.train()
+    for step in range(300):
+        prompt, target = prompts[step % len(prompts)], targets[step % 3 == 2]
+        assert target is not None
+        ids = torch.tensor([[*prompt, *target]])
+        labels = torch.tensor([[-100] * len(prompt) + target])
+        loss = built.model.language_model(ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    built.model.eval()

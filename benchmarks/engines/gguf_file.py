@@ -2,8 +2,8 @@
 
     python benchmarks/engines/gguf_file.py FOLDED OUTPUT.gguf --type f16
 
-Llama and Mistral shapes with a byte-level BPE alone; llama.cpp's own converter knows many more. Prompts of a folded model
-are sent as ids, so the pre-tokenizer that is named in the file splits no prompt of ours.
+Llama and Mistral shapes with a byte-level BPE alone; llama.cpp's own converter knows many more. Prompts of a folded
+model are sent as ids, so the pre-tokenizer that is named in the file splits no prompt of ours.
 """
 
 from __future__ import annotations

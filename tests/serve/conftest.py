@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import tiny
 from clsgen.evaluation.similar_rows import similar_rows
 from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import Bundle, save_bundle
 from clsgen.model.similar import SimilarRows
-from clsgen.pipeline.build import Built
 from served import REASON, TEXT, Server
 
 
@@ -46,33 +44,12 @@ def insistent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that learned one reason by heart and gives it, and the answer "rain", whatever it is asked."""
     folder = tmp_path_factory.mktemp("insistent")
     built = tiny.dual(tiny.save("llama", folder / "llama"), tuning="full")
-    _learn(built, REASON)
+    tiny.learn(built, REASON, also=[TEXT, "🌧" * 30 + TEXT])
     bundle = tiny.bundle_of(built)
     positive = [row.probs["sun"] for row in Classifier(bundle).predict(tiny.examples(12))]
     rule = replace(bundle.rule, threshold=float(np.median(positive)))  # so that both labels are decided
     save_bundle(replace(bundle, rule=rule, similar=similar(bundle)), folder / "m")
     return folder / "m"
-
-
-def _learn(built: Built, reason: str) -> None:
-    target = built.renderer.target(reason, "rain", "free")
-    assert target is not None
-    optimizer = torch.optim.AdamW(built.model.language_model.parameters(), lr=5e-3)
-    documents = [row.document for row in tiny.examples(12)]
-    documents += [f"{' '.join(documents[:n])} Other words: wet, more." for n in range(6)]
-    documents += [TEXT, "🌧" * 30 + TEXT]
-    prompts = [built.renderer.prompt(document).ids for document in documents]
-    built.model.train()
-    for step in range(300):
-        prompt = prompts[step % len(prompts)]
-        ids = torch.tensor([[*prompt, *target]])
-        labels = torch.tensor([[-100] * len(prompt) + target])
-        loss = built.model.language_model(ids, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.05
-    built.model.eval()
 
 
 def similar(bundle: Bundle) -> SimilarRows:

@@ -1,0 +1,122 @@
+"""`StockClassifier` on a stock server of the folded directory, against `Classifier` on the run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny
+from clsgen import Classifier, Prediction, StockClassifier
+from clsgen.errors import ArtifactError, ClientError, ConfigError, DataError, RestrictedError, TemplateError
+from clsgen.export.record import FoldedRecord
+from clsgen.pipeline.export import export_run
+from stock_server import DIALECTS, Stock, serving
+
+ROWS = tiny.examples(10)
+
+
+@pytest.fixture(scope="module")
+def folded(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_run(learned, "folded", tmp_path_factory.mktemp("folded") / "weather").folder
+
+
+@pytest.fixture(scope="module")
+def native(learned: Path) -> Classifier:
+    return Classifier.from_pretrained(learned)
+
+
+@pytest.fixture(params=DIALECTS)
+def served(request: pytest.FixtureRequest, folded: Path) -> Iterator[tuple[Stock, StockClassifier]]:
+    stock = Stock(folded, request.param, max_logprobs=20)
+    with serving(stock.complete) as url:
+        yield stock, StockClassifier(folded, url, concurrency=3)
+
+
+def plain(row: Prediction) -> dict[str, Any]:
+    """Everything but numbers."""
+    found = {name: getattr(row, name) for name in row.__dataclass_fields__}
+    return {name: value for name, value in found.items() if name not in ("probs", "logits")}
+
+
+def close(found: list[Prediction], wanted: list[Prediction]) -> None:
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert dict(ours.probs) == pytest.approx(dict(theirs.probs), abs=1e-5)
+        assert plain(ours) == plain(theirs)
+
+
+def test_probability_and_free_reason_from_one_request(
+    served: tuple[Stock, StockClassifier], native: Classifier
+) -> None:
+    stock, classifier = served
+    found = classifier.predict(ROWS, explain="all")
+    wanted = native.predict(ROWS, explain="all")
+    assert len(stock.asked) == len(ROWS)
+    assert wanted[0].explanation
+    assert wanted[0].stated_label == "rain"
+    close(found, wanted)
+
+
+def test_decision_mode_takes_two_requests(served: tuple[Stock, StockClassifier], native: Classifier) -> None:
+    stock, classifier = served
+    close(
+        classifier.predict(ROWS, explain="all", mode="decision"), native.predict(ROWS, explain="all", mode="decision")
+    )
+    assert len(stock.asked) == 2 * len(ROWS)
+
+
+@pytest.mark.parametrize("explain", ["none", "positive", "uncertain"])
+def test_reasons_for_some_rows(explain: Any, served: tuple[Stock, StockClassifier], native: Classifier) -> None:
+    stock, classifier = served
+    wanted = native.predict(ROWS, explain=explain)
+    close(classifier.predict(ROWS, explain=explain), wanted)
+    assert len(stock.asked) == len(ROWS) + sum(row.explanation is not None for row in wanted)
+
+
+def test_the_class_ids_are_told_however_few_alternatives_there_are(folded: Path, native: Classifier) -> None:
+    with serving(Stock(folded, "ids", max_logprobs=2).complete) as url:
+        close(StockClassifier(folded, url).predict(ROWS), native.predict(ROWS))
+    with (
+        serving(Stock(folded, "ids", max_logprobs=1).complete) as url,
+        pytest.raises(ClientError, match="num_logprobs"),
+    ):
+        StockClassifier(folded, url).predict(ROWS)
+
+
+def test_texts_are_checked_before_anything_is_asked(folded: Path) -> None:
+    classifier = StockClassifier(folded, "http://127.0.0.1:9/v1")
+    for texts, words in (("one text", "must be a list"), (["a", " "], "must not be empty")):
+        with pytest.raises(DataError, match=words):
+            classifier.predict(texts)  # type: ignore[arg-type]
+
+
+def test_restricted_texts_stay_here(folded: Path, tmp_path: Path) -> None:
+    shutil.copytree(folded, tmp_path / "m")
+    record = FoldedRecord.load(tmp_path / "m")
+    replace(record, spec=replace(record.spec, is_restricted=True)).save(tmp_path / "m")
+    with pytest.raises(RestrictedError, match="this machine"):
+        StockClassifier(tmp_path / "m", "http://models.example.org/v1")
+    StockClassifier(tmp_path / "m", "http://127.0.0.1:8000/v1")
+
+
+def test_a_folder_that_is_no_folded_model(learned: Path, folded: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"folded\.json"):
+        StockClassifier(learned / "model", "http://127.0.0.1:1/v1")
+    shutil.copytree(folded, tmp_path / "m")
+    record = json.loads((tmp_path / "m" / "folded.json").read_text())
+    record["template"]["between"] += " Really?"
+    (tmp_path / "m" / "folded.json").write_text(json.dumps(record))
+    with pytest.raises(TemplateError, match="golden"):
+        StockClassifier(tmp_path / "m", "http://127.0.0.1:1/v1")
+
+
+def test_a_model_without_reasons_gives_none(folded: Path, tmp_path: Path) -> None:
+    shutil.copytree(folded, tmp_path / "m")
+    replace(FoldedRecord.load(tmp_path / "m"), has_explanations=False).save(tmp_path / "m")
+    with pytest.raises(ConfigError, match="explain must be none"):
+        StockClassifier(tmp_path / "m", "http://127.0.0.1:1/v1").predict(["a text"], explain="all")
