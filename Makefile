@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv quickstart check test bench bench-speed bench-results docs-config
+.PHONY: venv quickstart check test bench bench-speed bench-results engines docs-config
 
 venv: $(STAMP)
 
@@ -46,6 +46,13 @@ benchmarks/.venv/.installed: benchmarks/peers.txt constraints.txt
 	$(PYTHON) -m venv benchmarks/.venv
 	benchmarks/.venv/bin/pip install -q -c constraints.txt -r benchmarks/peers.txt
 	touch benchmarks/.venv/.installed
+
+engines: $(STAMP) benchmarks/engines/.build/build/bin/llama-server
+	$(BIN)/pip install -q -c constraints.txt -r benchmarks/engines/requirements.txt
+	$(BIN)/python benchmarks/engines/parity.py $(RUN)
+
+benchmarks/engines/.build/build/bin/llama-server: benchmarks/engines/build.sh
+	benchmarks/engines/build.sh benchmarks/engines/.build 0.3.36
 
 bench-results: $(STAMP)
 	$(BIN)/python scripts/measure_results.py run examples/clinifact.yaml --name clinifact-binary --folds 5

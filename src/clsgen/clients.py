@@ -99,8 +99,8 @@ class FoldedEndpoint:
         if len(known) < len(logprobs):
             raise ClientError(
                 f"{self.endpoint}: log-probabilities of the {len(logprobs)} class ids must be among the "
-                f"{len(found)} alternatives told; {len(known)} are. Raise num_logprobs, and the server's own limit "
-                "(vLLM: --max-logprobs), or export again on rows like these."
+                f"{len(found)} alternatives told; {len(known)} are. Raise the server's own limit (vLLM: "
+                "--max-logprobs), or export again with calibration rows like these."
             )
         return Completion(known, str(choice["text"]), choice["finish_reason"] == "stop")
 

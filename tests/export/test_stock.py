@@ -34,8 +34,8 @@ def native(learned: Path) -> Classifier:
 @pytest.fixture(params=DIALECTS)
 def served(request: pytest.FixtureRequest, folded: Path) -> Iterator[tuple[Stock, StockClassifier]]:
     stock = Stock(folded, request.param, max_logprobs=20)
-    with serving(stock.complete) as url:
-        yield stock, StockClassifier(folded, url, concurrency=3)
+    with serving(stock.complete) as url, StockClassifier(folded, url, concurrency=3) as classifier:
+        yield stock, classifier
 
 
 def plain(row: Prediction) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def plain(row: Prediction) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in ("probs", "logits")}
 
 
-def close(found: list[Prediction], wanted: list[Prediction]) -> None:
+def same(found: list[Prediction], wanted: list[Prediction]) -> None:
     for ours, theirs in zip(found, wanted, strict=True):
         assert dict(ours.probs) == pytest.approx(dict(theirs.probs), abs=1e-5)
         assert plain(ours) == plain(theirs)
@@ -59,14 +59,12 @@ def test_probability_and_free_reason_from_one_request(
     assert len(stock.asked) == len(ROWS)
     assert wanted[0].explanation
     assert wanted[0].stated_label == "rain"
-    close(found, wanted)
+    same(found, wanted)
 
 
 def test_decision_mode_takes_two_requests(served: tuple[Stock, StockClassifier], native: Classifier) -> None:
     stock, classifier = served
-    close(
-        classifier.predict(ROWS, explain="all", mode="decision"), native.predict(ROWS, explain="all", mode="decision")
-    )
+    same(classifier.predict(ROWS, explain="all", mode="decision"), native.predict(ROWS, explain="all", mode="decision"))
     assert len(stock.asked) == 2 * len(ROWS)
 
 
@@ -74,18 +72,16 @@ def test_decision_mode_takes_two_requests(served: tuple[Stock, StockClassifier],
 def test_reasons_for_some_rows(explain: Any, served: tuple[Stock, StockClassifier], native: Classifier) -> None:
     stock, classifier = served
     wanted = native.predict(ROWS, explain=explain)
-    close(classifier.predict(ROWS, explain=explain), wanted)
+    same(classifier.predict(ROWS, explain=explain), wanted)
     assert len(stock.asked) == len(ROWS) + sum(row.explanation is not None for row in wanted)
 
 
 def test_the_class_ids_are_told_however_few_alternatives_there_are(folded: Path, native: Classifier) -> None:
-    with serving(Stock(folded, "ids", max_logprobs=2).complete) as url:
-        close(StockClassifier(folded, url).predict(ROWS), native.predict(ROWS))
-    with (
-        serving(Stock(folded, "ids", max_logprobs=1).complete) as url,
-        pytest.raises(ClientError, match="num_logprobs"),
-    ):
-        StockClassifier(folded, url).predict(ROWS)
+    with serving(Stock(folded, "ids", max_logprobs=2).complete) as url, StockClassifier(folded, url) as classifier:
+        same(classifier.predict(ROWS), native.predict(ROWS))
+    with serving(Stock(folded, "ids", max_logprobs=1).complete) as url, StockClassifier(folded, url) as classifier:
+        with pytest.raises(ClientError, match="the 1 alternatives told; 1 are"):
+            classifier.predict(ROWS)
 
 
 def test_texts_are_checked_before_anything_is_asked(folded: Path) -> None:

@@ -30,8 +30,8 @@ there is the reason. Prompts, biases, threshold and abstention are the client's 
 ```python
 from clsgen import StockClassifier
 
-classifier = StockClassifier("path/to/this/directory", "http://localhost:8000/v1")
-classifier.predict(["a text"], explain="all")
+with StockClassifier("path/to/this/directory", "http://localhost:8000/v1") as classifier:
+    classifier.predict(["a text"], explain="all")
 ```
 
 The server writes greedily; a run-time rule against repeated phrases that the model may have at home is not applied.

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from clsgen.errors import ConfigError
 from clsgen.export.refusals import check_linear, check_mergeable
-from clsgen.model import backbone
+from clsgen.model import backbone, sequence
 from clsgen.model.checkpoint import Bundle, merged
 
 
@@ -35,7 +35,7 @@ def sequence_classifier(bundle: Bundle) -> tuple[Any, PreTrainedTokenizerFast]:
         )
     whole = merged(bundle)
     slopes_C = torch.tensor(bundle.calibrator.slopes, dtype=torch.float32, device=whole.model.device)
-    model = backbone.sequence_classifier(
+    model = sequence.sequence_classifier(
         backbone.base_of(whole.model.language_model),
         slopes_C[:, None] * whole.model.head.weight.detach(),
         bundle.spec.labels,

@@ -1,11 +1,10 @@
-"""The stock backbone: the only file that knows transformers' model classes and peft.
+"""The stock backbone: the only file, with sequence.py, that knows transformers' model classes and peft.
 
 The backbone stays an unmodified Hugging Face class; adapters are PEFT's, embeddings keep their size.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     Cache,
@@ -32,7 +30,7 @@ from transformers import (
 
 from clsgen.errors import ArtifactError, HardwareError, ModelError
 from clsgen.model.embedded import located
-from clsgen.model.products import linear
+from clsgen.model.products import keep_few, linear
 
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -131,6 +129,7 @@ def load_backbone(
         HardwareError: is_quantized without CUDA.
         ModelError: The model can't be loaded, misses weights, or computes its logits in a way not understood.
     """
+    keep_few()
     arguments: dict[str, Any] = {"dtype": DTYPES[dtype], "revision": revision, "output_loading_info": True}
     if is_quantized:
         require_cuda_for_qlora()
@@ -179,6 +178,7 @@ def scratch_backbone(
         bos_token_id=None,
         eos_token_id=None,
     )
+    keep_few()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
@@ -392,46 +392,6 @@ def fold_adapter(model: nn.Module) -> None:
     """
     if isinstance(model, PeftModel) and not _is_folded(model) and not getattr(base_of(model), "is_quantized", False):
         model.merge_adapter()
-
-
-def sequence_classifier(
-    model: PreTrainedModel, weight_CD: Tensor, labels: Sequence[str], *, pad_id: int
-) -> PreTrainedModel:
-    """The stock sequence classifier of the architecture, with this backbone and these rows as its head.
-
-    Args:
-        model: A stock causal model.
-        weight_CD: Rows of the head.
-        labels: Names of the classes.
-        pad_id: Padding: the head reads the last token that is none.
-
-    Raises:
-        ModelError: The architecture has no such class, or its head is not one linear layer without bias.
-    """
-    config = copy.deepcopy(model.config)
-    config.pad_token_id = pad_id
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
-    try:
-        found = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype)
-    except ValueError as error:
-        raise ModelError(f"export: {config.model_type} has no stock sequence classifier; {error}") from error
-    score = getattr(found, "score", None)
-    if not isinstance(score, nn.Linear) or score.bias is not None:
-        raise ModelError(
-            f"export: the head of {type(found).__name__} must be one linear layer without bias. Use --format folded."
-        )
-    found.base_model.load_state_dict(model.base_model.state_dict())
-    with torch.no_grad():
-        score.weight.copy_(weight_CD.to(score.weight.dtype))
-    return cast(PreTrainedModel, found.eval())
-
-
-def load_classifier(folder: str, *, dtype: str) -> tuple[PreTrainedModel, Any]:
-    """A stock sequence classifier and its tokenizer, as anybody loads them."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=DTYPES[dtype])
-    return cast(PreTrainedModel, model.eval()), AutoTokenizer.from_pretrained(folder)
 
 
 def _is_folded(model: nn.Module) -> bool:

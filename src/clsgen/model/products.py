@@ -14,9 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# oneDNN keeps what it compiled for each shape, up to 1,024 of them by default, which comes to hundreds of megabytes;
-# texts packed into batches hardly ever have one shape twice. It reads this at its first product.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+
+def keep_few() -> None:
+    """Let oneDNN keep what it compiled for 16 shapes of products; it reads this when it does its first one.
+
+    By default it keeps 1,024, which comes to hundreds of megabytes, and texts packed into batches hardly ever have one
+    shape twice.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
 def linear(module: nn.Module, input_TD: Tensor) -> Tensor:

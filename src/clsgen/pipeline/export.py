@@ -19,7 +19,7 @@ from clsgen.export.folded import class_logits, fold
 from clsgen.export.record import FoldedRecord
 from clsgen.export.standard import causal_model, sequence_classifier
 from clsgen.inference.predictor import Classifier
-from clsgen.model import backbone
+from clsgen.model import backbone, sequence
 from clsgen.model.checkpoint import ADAPTER_FILE, HEAD_FILE, Bundle, find_base, strip_paths, write_folder
 from clsgen.pipeline.calibrate import calibrated
 from clsgen.pipeline.folder import RunFolder
@@ -196,7 +196,7 @@ def _read_folded(job: _Job, temp: Path) -> _Probs:
 
 @torch.inference_mode()
 def _read_seqcls(job: _Job, temp: Path) -> _Probs:
-    model, tokenizer = backbone.load_classifier(str(temp), dtype=job.bundle.dtype)
+    model, tokenizer = sequence.load_classifier(str(temp), dtype=job.bundle.dtype)
     found = []
     for row in job.probe:
         texts = (row.document, row.question) if row.question else (row.document,)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from clsgen.llm.hosts import check_host
 from clsgen.model import backbone
 from clsgen.model.decision import judge
 from clsgen.types import Example, ExplanationMode, Prediction
+
+NUM_LOGPROBS = 20
+"""Alternatives asked for at a step: what servers give unless told otherwise. The classes come before all else."""
 
 
 class StockClassifier:
@@ -38,7 +42,6 @@ class StockClassifier:
         *,
         model: str | None = None,
         api_key: str | None = None,
-        num_logprobs: int = 20,
         concurrency: int = 16,
     ) -> None:
         """Read a folded directory; nothing is asked yet.
@@ -48,7 +51,6 @@ class StockClassifier:
             endpoint: Address of the server, such as http://localhost:8000/v1.
             model: What the server calls the model; None: the folder's name.
             api_key: The server's key.
-            num_logprobs: Alternatives asked for at a step.
             concurrency: Requests at a time.
 
         Raises:
@@ -57,8 +59,8 @@ class StockClassifier:
             RestrictedError: A restricted task and a server that is not this machine.
             TemplateError: The tokenizer renders otherwise than when the model was exported.
         """
-        if concurrency < 1 or num_logprobs < 1:
-            raise ConfigError(f"concurrency, num_logprobs must be 1 or more; got {concurrency}, {num_logprobs}.")
+        if concurrency < 1:
+            raise ConfigError(f"StockClassifier: concurrency must be 1 or more; got {concurrency}.")
         self.record = FoldedRecord.load(folder)
         check_host(endpoint, is_restricted=self.record.spec.is_restricted)
         self.renderer = Renderer(self.record.template, backbone.load_tokenizer(str(folder)))
@@ -69,9 +71,21 @@ class StockClassifier:
             model or folder.resolve().name,
             self.record.class_ids,
             self.record.class_tokens,
-            num_logprobs=num_logprobs,
+            num_logprobs=max(NUM_LOGPROBS, self.record.spec.num_labels),
             api_key=api_key,
         )
+
+    def __enter__(self) -> StockClassifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the server."""
+        self._endpoint.close()
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,0 +1,195 @@
+"""A folded model on stock engines beside the native one: probabilities of a run's test rows, and reasons.
+
+    python benchmarks/engines/parity.py runs/results/clinifact-binary/published/lora/seed0
+
+Needs the packages of requirements.txt beside this file, and llama.cpp's server: `make engines` sees to both. Writes
+docs/benchmarks/engines.json and engines.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from transformers import AutoModelForCausalLM
+
+from clsgen import Classifier, Example, Prediction, StockClassifier
+from clsgen.artifacts import write_json_atomic, write_text_atomic
+from clsgen.clients import Completion
+from clsgen.pipeline.export import export_run
+from clsgen.pipeline.folder import RunFolder
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from run import machine  # noqa: E402
+
+FIGURES, PAGE = Path("docs/benchmarks/engines.json"), Path("docs/benchmarks/engines.md")
+SERVER = HERE / ".build" / "build" / "bin" / "llama-server"
+NUM_EXPLAINED = 40
+GGUF = ("f16", "q8_0")
+
+Ask = Callable[[Sequence[Example], str], list[Prediction]]
+
+
+class _Generate:
+    """Stands where the HTTP client stands, over `transformers` in this process."""
+
+    def __init__(self, folder: Path, class_ids: Sequence[int], tokenizer: Any) -> None:
+        self._model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        self._class_ids, self._tokenizer = list(class_ids), tokenizer
+
+    @torch.inference_mode()
+    def ask(self, prompt_ids: Sequence[int], *, max_tokens: int, banned_ids: Sequence[int] = ()) -> Any:
+        """What `FoldedEndpoint.ask` gives."""
+        ids = torch.tensor([list(prompt_ids)])
+        done = self._model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            suppress_tokens=[*self._class_ids, *banned_ids],
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        logprobs = torch.log_softmax(done.logits[0][0].double(), dim=-1)[self._class_ids]
+        written = done.sequences[0, ids.shape[1] :]
+        ends = self._model.generation_config.eos_token_id
+        has_ended = int(written[-1]) in ([ends] if isinstance(ends, int) else ends)
+        return Completion(
+            tuple(logprobs.tolist()), self._tokenizer.decode(written, skip_special_tokens=True), has_ended
+        )
+
+
+@contextmanager
+def llama_server(file: Path, num_tokens: int) -> Iterator[str]:
+    """Address of llama.cpp's server of a GGUF file, two requests at a time."""
+    command = [str(SERVER), "-m", str(file), "--port", "0", "-np", "2", "-t", "2", "-c", str(2 * num_tokens)]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield _address(process, log)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], log: Any) -> str:
+    while process.poll() is None:
+        time.sleep(0.2)
+        log.seek(0)
+        if found := re.search(r"listening on (http://\S+)", log.read()):
+            return found[1] + "/v1"
+    log.seek(0)
+    raise SystemExit(f"llama-server ended:\n{log.read()[-2000:]}")
+
+
+def measured(
+    name: str, ask: Ask, rows: Sequence[Example], own: Sequence[Prediction], said: Sequence[Prediction]
+) -> Any:
+    """One line of the table."""
+    started = time.monotonic()
+    found = ask(rows, "none")
+    seconds = time.monotonic() - started
+    texts = ask(rows[:NUM_EXPLAINED], "all")
+    moved = np.abs(_probs(found) - _probs(own))
+    line = {
+        "row": name,
+        "num_rows": len(rows),
+        "largest": float(moved.max()),
+        "mean": float(moved.mean()),
+        "num_decided_otherwise": sum(a.decision != b.decision for a, b in zip(found, own, strict=True)),
+        "auroc_difference": _auroc(rows, found) - _auroc(rows, own),
+        "num_explained": len(texts),
+        "num_same_reason": sum(a.explanation == b.explanation for a, b in zip(texts, said, strict=True)),
+        "num_same_stated": sum(a.stated_label == b.stated_label for a, b in zip(texts, said, strict=True)),
+        "seconds": seconds,
+    }
+    print(line, flush=True)
+    return line
+
+
+def _probs(rows: Sequence[Prediction]) -> np.ndarray[Any, Any]:
+    return np.array([list(row.probs.values()) for row in rows])
+
+
+def _auroc(rows: Sequence[Example], found: Sequence[Prediction]) -> float:
+    """Of the second label, or one against the rest in the mean."""
+    names = list(found[0].probs)
+    labels, probs = [names.index(str(row.label)) for row in rows], _probs(found)
+    return float(roc_auc_score(labels, probs[:, 1] if len(names) == 2 else probs, multi_class="ovr"))
+
+
+def page(figures: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    about = ", ".join(f"{name} {value}" for name, value in figures["machine"].items())
+    lines = [
+        "# A folded model on stock engines",
+        "",
+        f"Measured on: {about}. `{figures['command']}`",
+        "",
+        "Every engine reads the same prompt ids and writes greedily; the native engine, in float32, is what each is",
+        "held against. Its rule against repeated phrases is off here, since stock engines have none like it. vLLM and",
+        "SGLang were not run here: see [export](../how-to/export.md) for how they are asked.",
+        "",
+        "| engine | test rows | largest difference of p | mean | decisions changed | AUROC difference "
+        "| reasons the same | stated label the same |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in figures["rows"]:
+        texts = row["num_explained"]
+        lines.append(
+            f"| {row['row']} | {row['num_rows']} | {row['largest']:.1e} | {row['mean']:.1e} "
+            f"| {row['num_decided_otherwise']} | {row['auroc_difference']:+.1e} "
+            f"| {row['num_same_reason']} of {texts} | {row['num_same_stated']} of {texts} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Measure, keep, show."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    run: Path = parser.parse_args().run
+    rows = RunFolder(run).rows("test")
+    loaded = Classifier.from_pretrained(run)
+    native = Classifier(replace(loaded.bundle, no_repeat_ngram=None))
+    own, said = native.predict(rows), native.predict(rows[:NUM_EXPLAINED], explain="all")
+    template = native.bundle.renderer.template
+    room = template.max_prompt_tokens + template.max_explanation_tokens
+    lines = []
+    with tempfile.TemporaryDirectory() as temp:
+        folder = export_run(run, "folded", Path(temp) / "folded").folder
+        stock = StockClassifier(folder, "http://127.0.0.1:1/v1", concurrency=1)
+        tokenizer = native.bundle.tokenizer
+        stock._endpoint = _Generate(folder, stock.record.class_ids, tokenizer)  # type: ignore[assignment]
+        lines.append(measured("transformers generate, float32", _asking(stock), rows, own, said))
+        for kind in GGUF:
+            file = Path(temp) / f"{kind}.gguf"
+            command = [sys.executable, str(HERE / "gguf_file.py"), str(folder), str(file), "--type", kind]
+            subprocess.run(command, check=True)
+            with llama_server(file, room + 8) as url, StockClassifier(folder, url, concurrency=2) as stock:
+                lines.append(measured(f"llama.cpp server, {kind}", _asking(stock), rows, own, said))
+    command = "make engines"
+    figures = {"machine": machine(), "command": command, "rows": [line | {"command": command} for line in lines]}
+    write_json_atomic(FIGURES, figures)
+    write_text_atomic(PAGE, page(figures))
+
+
+def _asking(stock: StockClassifier) -> Ask:
+    return lambda rows, explain: stock.predict(rows, explain=explain)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
