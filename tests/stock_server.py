@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-DIALECTS = ("ids", "texts", "llama.cpp")
+DIALECTS = ("ids", "texts", "llama.cpp", "after the ban")
 
 
 class Stock:
@@ -55,8 +55,15 @@ class Stock:
             "logprobs": None,
         }
         if body.get("logprobs"):
-            choice["logprobs"] = self._told(done.logits[0][0], min(body["logprobs"], self.max_logprobs))
+            choice["logprobs"] = self._told(self._of(done, banned), min(body["logprobs"], self.max_logprobs))
         return {"object": "text_completion", "choices": [choice]}
+
+    def _of(self, done: Any, banned: list[int]) -> torch.Tensor:
+        """Logits of the first step, raw or as they are after the ban."""
+        logits_V = done.logits[0][0].clone()
+        if self.dialect == "after the ban":
+            logits_V[banned] -= 100
+        return logits_V
 
     def _told(self, logits_V: torch.Tensor, count: int) -> dict[str, Any]:
         values, ids = torch.log_softmax(logits_V.float(), dim=-1).topk(count)

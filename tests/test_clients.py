@@ -31,7 +31,8 @@ def completion(logprobs: Any, text: str = " so it is", reason: str = "stop") -> 
 )
 def test_class_logprobs_are_read_in_the_order_of_the_labels(logprobs: Any) -> None:
     with serving(lambda body: completion(logprobs)) as url, client(url) as asked:
-        assert asked.ask([1, 2], max_tokens=5) == ((-0.5, -1.5), " so it is", True)
+        assert asked.read([1, 2]) == (-0.5, -1.5)
+        assert asked.read_and_write([1, 2], max_tokens=5) == ((-0.5, -1.5), " so it is", True)
 
 
 def test_what_is_sent() -> None:
@@ -42,20 +43,24 @@ def test_what_is_sent() -> None:
         return completion({"top_logprobs": [{"token_id:9": 0.0, "token_id:7": -3}]}, reason="length")
 
     with serving(answer) as url, client(url + "/", num_logprobs=12) as asked:
-        assert not asked.ask([1, 2, 3], max_tokens=40, banned_ids=[5]).has_ended
+        assert not asked.read_and_write([1, 2, 3], max_tokens=40, banned_ids=[5]).has_ended
         asked.go_on([1, 2, 3, 4], max_tokens=30)
-    first, second = bodies
+        asked.read([1, 2, 3])
+    first, second, third = bodies
     assert first["prompt"] == [1, 2, 3]
     assert (first["max_tokens"], first["temperature"], first["logprobs"]) == (40, 0, 12)
     assert first["logit_bias"] == {"7": -100, "9": -100, "5": -100}
     assert second["logit_bias"] == {"7": -100, "9": -100}
     assert "logprobs" not in second
+    assert (third["max_tokens"], third["logit_bias"]) == (1, {})  # nothing is written, so nothing need be banned
 
 
 def test_a_class_that_is_not_told_is_an_error_and_no_zero() -> None:
     told = completion({"top_logprobs": [{"token_id:9": -0.1, " x": -3}]})
+    with serving(lambda body: told) as url, client(url) as asked:
+        assert asked.read_and_write([1], max_tokens=9).class_logprobs == ()
     with serving(lambda body: told) as url, client(url) as asked, pytest.raises(ClientError, match="1 are"):
-        asked.ask([1], max_tokens=1)
+        asked.read([1])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,7 @@ def test_a_class_that_is_not_told_is_an_error_and_no_zero() -> None:
 )
 def test_an_answer_of_no_use_says_what_it_was(answer: Any, words: str) -> None:
     with serving(lambda body: answer) as url, client(url) as asked, pytest.raises(ClientError, match=words):
-        asked.ask([1], max_tokens=1)
+        asked.read([1])
 
 
 def answers(*given: Any) -> Any:
@@ -83,7 +88,7 @@ def test_a_busy_server_is_asked_again_and_its_wait_kept() -> None:
     good = completion({"top_logprobs": [{"token_id:9": -1.0, "token_id:7": -2.0}]})
     busy = (429, {"Retry-After": "0"}, "busy")
     with serving(answers(busy, (503, {}, "loading"), good)) as url, client(url) as asked:
-        assert asked.ask([1], max_tokens=1).class_logprobs == (-2.0, -1.0)
+        assert asked.read([1]) == (-2.0, -1.0)
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +96,7 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(lambda body: {}) as url:
         pass
     with client(url) as asked, pytest.raises(ClientError, match="must be reachable"):
-        asked.ask([1], max_tokens=1)
+        asked.read([1])
 
 
 def test_the_key_is_sent_and_shown_nowhere() -> None:

@@ -51,8 +51,10 @@ class _Generate:
         self._class_ids, self._tokenizer = list(class_ids), tokenizer
 
     @torch.inference_mode()
-    def ask(self, prompt_ids: Sequence[int], *, max_tokens: int, banned_ids: Sequence[int] = ()) -> Any:
-        """What `FoldedEndpoint.ask` gives."""
+    def read_and_write(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, banned_ids: Sequence[int] = ()
+    ) -> Completion:
+        """What that of `FoldedEndpoint` gives."""
         ids = torch.tensor([list(prompt_ids)])
         done = self._model.generate(
             ids,
@@ -70,6 +72,10 @@ class _Generate:
         return Completion(
             tuple(logprobs.tolist()), self._tokenizer.decode(written, skip_special_tokens=True), has_ended
         )
+
+    def read(self, prompt_ids: Sequence[int]) -> tuple[float, ...]:
+        """What that of `FoldedEndpoint` gives."""
+        return self.read_and_write(prompt_ids, max_tokens=1).class_logprobs
 
 
 @contextmanager

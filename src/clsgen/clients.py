@@ -71,38 +71,47 @@ class FoldedEndpoint:
         """Close the connections."""
         self._http.close()
 
-    def ask(self, prompt_ids: Sequence[int], *, max_tokens: int, banned_ids: Sequence[int] = ()) -> Completion:
-        """Let the server read a prompt once: class log-probabilities, and up to so many tokens of text.
+    def read(self, prompt_ids: Sequence[int]) -> tuple[float, ...]:
+        """Class log-probabilities after a prompt; nothing is written that counts.
 
         Args:
-            prompt_ids: The prompt, decision position last for class log-probabilities that mean something.
-            max_tokens: Tokens to write, 1 or more; with 1 the text is of no use.
-            banned_ids: Ids that are not written, besides the class ids.
+            prompt_ids: The prompt, decision position last.
 
         Raises:
             ClientError: The server can't be reached, refuses, or does not tell the class ids' log-probabilities.
         """
-        body = self._body(prompt_ids, max_tokens, (*self.class_ids, *banned_ids))
-        # vLLM then names every alternative by its id; others leave it alone.
-        body |= {"logprobs": self.num_logprobs, "return_tokens_as_token_ids": True}
-        choice = self._choice(body)
-        try:
-            found = _alternatives(choice["logprobs"])
-        except (KeyError, IndexError, TypeError) as error:
+        choice = self._choice(self._body(prompt_ids, 1, ()) | self._wanted())
+        found = _alternatives(choice, self.endpoint)
+        known = self._of_classes(found)
+        if len(known) < len(self.class_ids):
             raise ClientError(
-                f"{self.endpoint}: the answer must hold log-probabilities; {type(error).__name__}: {error}. "
-                "Check that the server was started with log-probabilities."
-            ) from error
-        names = zip(self.class_ids, self.class_tokens, strict=True)
-        logprobs = [found.get(f"token_id:{index}", found.get(token)) for index, token in names]
-        known = tuple(each for each in logprobs if each is not None)
-        if len(known) < len(logprobs):
-            raise ClientError(
-                f"{self.endpoint}: log-probabilities of the {len(logprobs)} class ids must be among the "
+                f"{self.endpoint}: log-probabilities of the {len(self.class_ids)} class ids must be among the "
                 f"{len(found)} alternatives told; {len(known)} are. Raise the server's own limit (vLLM: "
                 "--max-logprobs), or export again with calibration rows like these."
             )
-        return Completion(known, str(choice["text"]), choice["finish_reason"] == "stop")
+        return known
+
+    def read_and_write(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, banned_ids: Sequence[int] = ()
+    ) -> Completion:
+        """Let the server read a prompt once: class log-probabilities, and up to so many tokens of text.
+
+        The class ids are the likeliest and must not be written, so they are banned. A server that tells
+        log-probabilities as they are after a ban does not tell theirs: class_logprobs is then empty.
+
+        Args:
+            prompt_ids: The prompt, decision position last.
+            max_tokens: Tokens to write.
+            banned_ids: Ids that are not written, besides the class ids.
+
+        Raises:
+            ClientError: The server can't be reached, refuses, or tells no log-probabilities at all.
+        """
+        body = self._body(prompt_ids, max_tokens, (*self.class_ids, *banned_ids)) | self._wanted()
+        choice = self._choice(body)
+        known = self._of_classes(_alternatives(choice, self.endpoint))
+        is_told = len(known) == len(self.class_ids)
+        return Completion(known if is_told else (), choice["text"], choice["finish_reason"] == "stop")
 
     def go_on(self, prompt_ids: Sequence[int], *, max_tokens: int) -> Completion:
         """Let the server write on from ids beyond the decision position; class_logprobs is empty.
@@ -111,7 +120,17 @@ class FoldedEndpoint:
             ClientError: The server can't be reached or refuses.
         """
         choice = self._choice(self._body(prompt_ids, max_tokens, self.class_ids))
-        return Completion((), str(choice["text"]), choice["finish_reason"] == "stop")
+        return Completion((), choice["text"], choice["finish_reason"] == "stop")
+
+    def _wanted(self) -> dict[str, Any]:
+        """VLLM then names every alternative by its id; others leave the second field alone."""
+        return {"logprobs": self.num_logprobs, "return_tokens_as_token_ids": True}
+
+    def _of_classes(self, found: Mapping[str, float]) -> tuple[float, ...]:
+        """Those that are told, in the order of the labels."""
+        names = zip(self.class_ids, self.class_tokens, strict=True)
+        logprobs = [found.get(f"token_id:{index}", found.get(token)) for index, token in names]
+        return tuple(each for each in logprobs if each is not None)
 
     def _body(self, prompt_ids: Sequence[int], max_tokens: int, banned_ids: Sequence[int]) -> dict[str, Any]:
         return {
@@ -169,9 +188,16 @@ def _wait(answer: httpx.Response, number: int) -> float:
     return min(float(told), _LONGEST_WAIT_S) if told.isdigit() else 2**number / 4
 
 
-def _alternatives(logprobs: Mapping[str, Any]) -> dict[str, float]:
+def _alternatives(choice: Mapping[str, Any], endpoint: str) -> dict[str, float]:
     """Name -> log-probability of what might have been written first, `token_id:N` where ids are told."""
-    if "content" in logprobs:  # llama.cpp
-        told = logprobs["content"][0]["top_logprobs"]
-        return {f"token_id:{each['id']}": float(each["logprob"]) for each in told}
-    return {name: float(value) for name, value in logprobs["top_logprobs"][0].items()}
+    try:
+        logprobs = choice["logprobs"]
+        if "content" in logprobs:  # llama.cpp
+            told = logprobs["content"][0]["top_logprobs"]
+            return {f"token_id:{each['id']}": float(each["logprob"]) for each in told}
+        return {name: float(value) for name, value in logprobs["top_logprobs"][0].items()}
+    except (KeyError, IndexError, TypeError) as error:
+        raise ClientError(
+            f"{endpoint}: the answer must hold log-probabilities; {type(error).__name__}: {error}. Check that the "
+            "server was started with log-probabilities."
+        ) from error

@@ -56,7 +56,12 @@ def test_probability_and_free_reason_from_one_request(
     stock, classifier = served
     found = classifier.predict(ROWS, explain="all")
     wanted = native.predict(ROWS, explain="all")
-    assert len(stock.asked) == len(ROWS)
+    if (
+        stock.dialect == "after the ban"
+    ):  # a server that hides the classes then: found out, and asked twice from there on
+        assert 2 * len(ROWS) < len(stock.asked) <= 3 * len(ROWS)
+    else:
+        assert len(stock.asked) == len(ROWS)
     assert wanted[0].explanation
     assert wanted[0].stated_label == "rain"
     same(found, wanted)
@@ -79,9 +84,10 @@ def test_reasons_for_some_rows(explain: Any, served: tuple[Stock, StockClassifie
 def test_the_class_ids_are_told_however_few_alternatives_there_are(folded: Path, native: Classifier) -> None:
     with serving(Stock(folded, "ids", max_logprobs=2).complete) as url, StockClassifier(folded, url) as classifier:
         same(classifier.predict(ROWS), native.predict(ROWS))
-    with serving(Stock(folded, "ids", max_logprobs=1).complete) as url, StockClassifier(folded, url) as classifier:
-        with pytest.raises(ClientError, match="the 1 alternatives told; 1 are"):
-            classifier.predict(ROWS)
+    few = Stock(folded, "ids", max_logprobs=1)
+    with serving(few.complete) as url, StockClassifier(folded, url) as classifier, pytest.raises(ClientError) as told:
+        classifier.predict(ROWS)
+    assert "the 1 alternatives told; 1 are" in str(told.value)
 
 
 def test_texts_are_checked_before_anything_is_asked(folded: Path) -> None:

@@ -66,6 +66,7 @@ class StockClassifier:
         self.renderer = Renderer(self.record.template, backbone.load_tokenizer(str(folder)))
         self.renderer.check_golden()
         self._concurrency = concurrency
+        self._tells_classes_while_writing = True
         self._endpoint = FoldedEndpoint(
             endpoint,
             model or folder.resolve().name,
@@ -100,7 +101,8 @@ class StockClassifier:
         Args:
             texts: Texts or examples.
             explain: For which rows a reason is written: "none", "all", "uncertain" or "positive".
-            mode: "free" takes one request a row where all are explained; else a second one for rows with a reason.
+            mode: "free" takes one request a row where all are explained, unless the server does not tell the
+                log-probabilities of what is banned; else there is a second one for rows with a reason.
             margin: explain="uncertain" takes rows this near the threshold.
 
         Raises:
@@ -128,27 +130,30 @@ class StockClassifier:
     def _one(self, example: Example, explain: Explain, mode: ExplanationMode, margin: float) -> Prediction:
         prompt = self.renderer.prompt(example.document, example.question)
         template = self.record.template
-        if explain == "all" and mode == "free":
+        if explain == "all" and mode == "free" and self._tells_classes_while_writing:
             banned = self.record.free_banned_ids
-            found = self._endpoint.ask(prompt.ids, max_tokens=template.max_explanation_tokens, banned_ids=banned)
-            words = self.renderer.decode(self.renderer.forced("free"))
-            return self._with_reason(self._judged(example, prompt, found), found, found.text.lstrip(), words)
-        prediction = self._judged(example, prompt, self._endpoint.ask(prompt.ids, max_tokens=1))
+            found = self._endpoint.read_and_write(
+                prompt.ids, max_tokens=template.max_explanation_tokens, banned_ids=banned
+            )
+            if found.class_logprobs:
+                words = self.renderer.decode(self.renderer.forced("free"))
+                text = found.text.lstrip().removeprefix(words)
+                prediction = self._judged(example, prompt, found.class_logprobs)
+                return self._explained(prediction, found._replace(text=text), mode)
+            self._tells_classes_while_writing = False
+        prediction = self._judged(example, prompt, self._endpoint.read(prompt.ids))
         if not wants_reason(prediction, explain, positive=self.record.spec.positive, margin=margin):
             return prediction
         forced = self.renderer.forced(mode, prediction.decision)
         room = template.max_explanation_tokens - len(forced)
-        found = self._endpoint.go_on([*prompt.ids, *forced], max_tokens=room)
+        return self._explained(prediction, self._endpoint.go_on([*prompt.ids, *forced], max_tokens=room), mode)
+
+    def _explained(self, prediction: Prediction, found: Completion, mode: ExplanationMode) -> Prediction:
         parsed = self.renderer.parse_text(found.text, mode)
         return explained(prediction, parsed, mode, has_ended=found.has_ended)
 
-    def _with_reason(self, prediction: Prediction, found: Completion, text: str, words: str) -> Prediction:
-        """A free reason that the server wrote from the decision position on, without the words it begins with."""
-        parsed = self.renderer.parse_text(text.removeprefix(words), "free")
-        return explained(prediction, parsed, "free", has_ended=found.has_ended)
-
-    def _judged(self, example: Example, prompt: Prompt, found: Completion) -> Prediction:
+    def _judged(self, example: Example, prompt: Prompt, class_logprobs: Sequence[float]) -> Prediction:
         """Probability and decision of class log-probabilities, which are class logits but for a constant."""
-        logits_1C = np.array([found.class_logprobs], dtype=np.float64)
+        logits_1C = np.array([class_logprobs], dtype=np.float64)
         (prediction,) = judge([example], logits_1C - logits_1C.mean(), self.record.calibrator, self.record.rule)
         return replace(prediction, num_document_tokens_cut=prompt.num_cut_tokens)
