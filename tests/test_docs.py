@@ -7,21 +7,26 @@ import json
 import re
 import runpy
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from clsgen import StockClassifier
 from clsgen.cli.main import COMMANDS, app
 from clsgen.config.load import load_config
 from clsgen.pipeline.evaluate import evaluate_run
+from clsgen.pipeline.export import export_run
 from clsgen.pipeline.train import train_run
+from stock_server import Stock, serving
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "decisions")
-WITH_PYTHON = ["reference/python.md", "how-to/recalibrate.md", "how-to/lcd.md"]
+WITH_PYTHON = ["reference/python.md", "how-to/recalibrate.md", "how-to/lcd.md", "how-to/export.md"]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)?(?:#[^)]*)?\)")
@@ -75,8 +80,22 @@ def test_the_python_of_a_page_runs(page: str, home: Path, monkeypatch: pytest.Mo
     found = blocks(DOCS / page, "python")
     assert found
     names: dict[str, Any] = {}
-    for block in found:
-        exec(compile(block, page, "exec"), names)
+    with exported(names) if page == "how-to/export.md" else nullcontext("") as url:
+        for block in found:
+            exec(compile(block.replace("http://localhost:8000/v1", url), page, "exec"), names)
+    if url:
+        assert names["p"] == pytest.approx(list(names["prediction"].probs.values()), abs=1e-4)
+
+
+@contextmanager
+def exported(names: dict[str, Any]) -> Iterator[str]:
+    """What the page on exports has at hand: both directories, a server of the first, and a text's prompt."""
+    export_run(Path("runs/falls"), "folded", Path("folded"))
+    export_run(Path("runs/falls"), "seqcls", Path("seqcls"), is_refit=True)
+    with serving(Stock(Path("folded"), "ids", max_logprobs=20).complete) as url:
+        with StockClassifier(Path("folded"), url) as classifier:
+            names["prompt_ids"] = classifier.renderer.prompt("a text").ids
+        yield url
 
 
 def test_no_page_with_python_is_left_out() -> None:

@@ -37,7 +37,7 @@ class StockClassifier:
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         endpoint: str,
         *,
         model: str | None = None,
@@ -61,6 +61,7 @@ class StockClassifier:
         """
         if concurrency < 1:
             raise ConfigError(f"StockClassifier: concurrency must be 1 or more; got {concurrency}.")
+        folder = Path(folder)
         self.record = FoldedRecord.load(folder)
         check_host(endpoint, is_restricted=self.record.spec.is_restricted)
         self.renderer = Renderer(self.record.template, backbone.load_tokenizer(str(folder)))
