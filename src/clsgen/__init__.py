@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from clsgen.errors import ClsgenError
     from clsgen.inference.panel import Panel
     from clsgen.inference.predictor import Classifier
+    from clsgen.pipeline.sklearn import ClsgenClassifier
     from clsgen.types import Example, Prediction, TaskSpec
 
-__all__ = ["Classifier", "ClsgenError", "Example", "Panel", "Prediction", "TaskSpec", "__version__"]
+__all__ = ["Classifier", "ClsgenClassifier", "ClsgenError", "Example", "Panel", "Prediction", "TaskSpec", "__version__"]
 
 _HOMES = {
     "Classifier": "clsgen.inference.predictor",
+    "ClsgenClassifier": "clsgen.pipeline.sklearn",
     "ClsgenError": "clsgen.errors",
     "Example": "clsgen.types",
     "Panel": "clsgen.inference.panel",

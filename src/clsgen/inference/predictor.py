@@ -137,7 +137,7 @@ class Classifier:
 
     def class_logits(self, texts: Sequence[Text]) -> NDArray[np.float64]:
         """Raw class logits (N, C), before calibration; nothing is generated."""
-        prompts = self.prompts(_examples(texts))
+        prompts = self.prompts(as_examples(texts))
         logits_NC = np.empty((len(prompts), len(self.labels)))
         for rows in self._plan(prompts):
             logits_NC[rows] = self._engine.class_logits([prompts[row] for row in rows]).numpy()
@@ -181,7 +181,7 @@ class Classifier:
             DataError: An empty text.
         """
         self.check_options(explain=explain, mode=mode, prior=prior)
-        examples = _examples(texts)
+        examples = as_examples(texts)
         prompts = self.prompts(examples)
         predictions: dict[int, Prediction] = {}
         waiting: list[_Waiting] = []
@@ -222,7 +222,7 @@ class Classifier:
         """Texts in their order, in pieces of a few batches' tokens; one piece at least."""
         window: list[Example] = []
         num_tokens = 0
-        for example in _examples(texts):
+        for example in as_examples(texts):
             length = len(self.prompts([example])[0].ids)
             if window and num_tokens + length > _WAITING_BATCHES * self._batch_tokens:
                 yield window
@@ -237,7 +237,7 @@ class Classifier:
         """The probability first, then the reason piece by piece, then the whole prediction."""
         self.check_options(explain="all", mode=mode, prior=prior)
         session = Session(self)
-        (example,) = _examples([text])
+        (example,) = as_examples([text])
         found = session.read([Asked(0, example, True, mode, None if prior is None else tuple(prior))])
         yield StreamEvent("probability", found[0])
         while session.num_reasons:
@@ -340,7 +340,7 @@ class Classifier:
         return self.bundle.renderer.template.max_explanation_tokens - len(forced)
 
 
-def _examples(texts: Iterable[Text]) -> list[Example]:
+def as_examples(texts: Iterable[Text]) -> list[Example]:
     """Texts as examples.
 
     Raises:

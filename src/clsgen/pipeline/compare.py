@@ -58,11 +58,13 @@ def compare_run(
         explanations, what else is known of each, seconds), differences (clsgen less the other, with intervals).
 
     Raises:
-        ConfigError: An unknown method, no clsgen among them, or one that the settings don't allow.
+        ConfigError: An unknown method, no clsgen among them, or one that the settings don't allow; no test row.
     """
     chosen = _chosen(config, methods, endpoint, notify)
     seeds = [config.train.seed + index for index in range(num_seeds)]
     work = Work(config, endpoint, notify)
+    if not work.roles["test"]:
+        raise ConfigError("compare: there must be test rows; data.split.test is 0. Set it, or name data.test.")
     found = {name: [work.outcome(name, seed) for seed in (seeds if method.has_seed else seeds[:1])]
              for name, method in chosen.items()}  # fmt: skip
     spec = work.spec
