@@ -12,6 +12,7 @@
     ├── CalibrationError (ValueError) too few or unusable rows to fit a calibrator
     ├── TeacherError (RuntimeError)   a language model that finally gave no usable answer
     │   └── BudgetError               the next request could pass the budget
+    ├── HubError (RuntimeError)        a model that the hub lacks, withholds or doesn't take
     └── RestrictedError (PermissionError) something a restricted task refuses
 
 Message form: "{where}: {name} must be {rule}; got {value!r}. {what to do}."
@@ -78,6 +79,10 @@ class BudgetError(TeacherError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, reason="budget")
+
+
+class HubError(ClsgenError, RuntimeError):
+    """The hub lacks a model, withholds it, doesn't take it, or can't be reached."""
 
 
 class RestrictedError(ClsgenError, PermissionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Annotated, Any, NamedTuple
 
@@ -93,6 +94,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; exits 0, 1 (a check failed), 2 (a user's mistake) or 130 (interrupted)."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
     try:
         typer.main.get_command(app)(prog_name="clsgen")
     except ClsgenError as error:
