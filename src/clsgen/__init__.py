@@ -11,13 +11,25 @@ if TYPE_CHECKING:
     from clsgen.errors import ClsgenError
     from clsgen.inference.panel import Panel
     from clsgen.inference.predictor import Classifier
+    from clsgen.pipeline.sklearn import ClsgenClassifier
     from clsgen.pipeline.stock import StockClassifier
     from clsgen.types import Example, Prediction, TaskSpec
 
-__all__ = ["Classifier", "ClsgenError", "Example", "Panel", "Prediction", "StockClassifier", "TaskSpec", "__version__"]
+__all__ = [
+    "Classifier",
+    "ClsgenClassifier",
+    "ClsgenError",
+    "Example",
+    "Panel",
+    "Prediction",
+    "StockClassifier",
+    "TaskSpec",
+    "__version__",
+]
 
 _HOMES = {
     "Classifier": "clsgen.inference.predictor",
+    "ClsgenClassifier": "clsgen.pipeline.sklearn",
     "ClsgenError": "clsgen.errors",
     "Example": "clsgen.types",
     "Panel": "clsgen.inference.panel",

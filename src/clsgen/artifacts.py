@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
 
@@ -21,6 +21,7 @@ from clsgen.config.run import RunConfig
 from clsgen.errors import ArtifactError
 
 MANIFEST = "manifest.json"
+_KEPT_BESIDE = (".git/", ".gitattributes", ".cache/huggingface/")
 
 
 def make_folder(path: Path) -> None:
@@ -113,23 +114,60 @@ def write_manifest(folder: Path, *, skip: Collection[str] = ()) -> None:
     write_json_atomic(folder / MANIFEST, {name.as_posix(): sha256_of(folder / name) for name in kept})
 
 
+class Difference(NamedTuple):
+    """Where a folder differs from its manifest: relative paths, sorted.
+
+    Attributes:
+        missing: Files that the manifest names and the folder lacks.
+        altered: Files whose hash is another.
+        extra: Files that the manifest does not name.
+    """
+
+    missing: tuple[str, ...]
+    altered: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{word}: {', '.join(names)}" for word, names in self._asdict().items() if names)
+
+
+def compare_manifest(folder: Path) -> Difference:
+    """Every file of `folder` beside its manifest; nothing is written.
+
+    What version control and the hub's client keep beside the files (`.git`, `.gitattributes`, `.cache/huggingface`)
+    is not counted as extra.
+
+    Raises:
+        ArtifactError: There is no readable manifest, or a file can't be read.
+    """
+    hashes = read_manifest(folder)
+    missing = sorted(name for name in hashes if not (folder / name).is_file())
+    present = sorted(hashes.keys() - set(missing))
+    altered = [name for name in present if sha256_of(folder / name) != hashes[name]]
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = sorted(path.relative_to(folder).as_posix() for path in paths)
+    extra = [name for name in found if name not in hashes and name != MANIFEST and not name.startswith(_KEPT_BESIDE)]
+    return Difference(tuple(missing), tuple(altered), tuple(extra))
+
+
 def check_manifest(folder: Path) -> None:
     """Compare the files of `folder` with its manifest; files that it doesn't name are not looked at.
 
     Raises:
         ArtifactError: There is no readable manifest, or files are missing or altered; all of them are named.
     """
-    hashes = _read_manifest(folder / MANIFEST)
-    missing = [name for name in hashes if not (folder / name).is_file()]
-    altered = [name for name in hashes if name not in missing and sha256_of(folder / name) != hashes[name]]
-    if missing or altered:
-        found = "; ".join(
-            f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("altered", altered)) if names
-        )
+    found = compare_manifest(folder)._replace(extra=())
+    if found.altered or found.missing:
         raise ArtifactError(f"{folder}: the files must be those of {MANIFEST}; got {found}. Copy the folder again.")
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
+def read_manifest(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256, as the folder's manifest has them.
+
+    Raises:
+        ArtifactError: There is none, or it is no such mapping.
+    """
+    path = folder / MANIFEST
     try:
         hashes = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

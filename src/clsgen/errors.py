@@ -13,6 +13,7 @@
     ├── TeacherError (RuntimeError)   a language model that finally gave no usable answer
     │   └── BudgetError               the next request could pass the budget
     ├── ClientError (RuntimeError)    a server of a folded model that can't be reached, or tells too little
+    ├── HubError (RuntimeError)        a model that the hub lacks, withholds or doesn't take
     └── RestrictedError (PermissionError) something a restricted task refuses
 
 Message form: "{where}: {name} must be {rule}; got {value!r}. {what to do}."
@@ -83,6 +84,10 @@ class BudgetError(TeacherError):
 
 class ClientError(ClsgenError, RuntimeError):
     """A server of a folded model can't be reached, refuses, or does not tell what is needed."""
+
+
+class HubError(ClsgenError, RuntimeError):
+    """The hub lacks a model, withholds it, doesn't take it, or can't be reached."""
 
 
 class RestrictedError(ClsgenError, PermissionError):

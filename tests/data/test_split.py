@@ -34,6 +34,17 @@ def _roles_of(split: Split) -> dict[str, Role]:
     return {row.id: role for role in ROLES for row in split.roles[role]}
 
 
+def test_a_share_of_zero_makes_no_test_role_and_loses_no_row() -> None:
+    rows = _grouped()
+    split = split_roles(TaskData(SPEC, rows), SplitSettings(test=0))
+    assert split.roles["test"] == ()
+    assert len(_roles_of(split)) == len(rows)
+    assert len(split.roles["calibration"]) == pytest.approx(0.15 * len(rows), rel=0.1)
+    assert not overlaps(split)
+    published = split_roles(TaskData(SPEC, rows[:300], rows[300:]), SplitSettings(test=0))
+    assert {row.id for row in published.roles["test"]} == {row.id for row in rows[300:]}
+
+
 def test_components_join_through_a_chain_of_keys() -> None:
     rows = [
         Example("a", "1", groups=("trial:1", "pmid:1")),

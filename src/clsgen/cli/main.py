@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Annotated, Any, NamedTuple
 
@@ -38,6 +39,8 @@ COMMANDS = {
     "report": Command("clsgen.cli.report", "report", "A run's results as one page that loads nothing."),
     "review": Command("clsgen.cli.review", "app", "Let people judge decisions and reasons, blinded."),
     "serve": Command("clsgen.cli.serve", "serve", "Answer over HTTP: the probability first, then the reason."),
+    "verify": Command("clsgen.cli.verify", "verify", "Compare a model's files with the hashes it was saved with."),
+    "push": Command("clsgen.cli.push", "push", "Put a model and its card on the hub, private unless said otherwise."),
     "bench": Command("clsgen.cli.bench", "bench", "Measure how fast a model is here, and what bounds it."),
     "quickstart": Command("clsgen.cli.quickstart", "quickstart", "The whole path on generated notes, in minutes."),
 }
@@ -92,6 +95,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; exits 0, 1 (a check failed), 2 (a user's mistake) or 130 (interrupted)."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
     try:
         typer.main.get_command(app)(prog_name="clsgen")
     except ClsgenError as error:

@@ -43,7 +43,11 @@ class SplitSettings(Section):
     validation: float = Field(0.1, gt=0, lt=0.5, description="Share of the train rows carved for validation.")
     calibration: float = Field(0.15, gt=0, lt=0.5, description="Share of the train rows carved for calibration.")
     test: float = Field(
-        0.15, gt=0, lt=0.5, description="Share of the rows carved for test, where the source has no test rows."
+        0.15,
+        ge=0,
+        lt=0.5,
+        description="Share of the rows carved for test, where the source has no test rows; 0: none, for rows that are "
+        "judged elsewhere.",
     )
     seed: int = Field(0, ge=0, description="Seed of the deal; apart from train.seed so that seeds share a split.")
     num_folds: int | None = Field(

@@ -6,7 +6,7 @@ may be copied beside its run and still mean the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,30 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
             together; the message lists every problem at once.
     """
     where = "overrides" if path is None else str(path)
-    data = {} if path is None else _read(path)
+    data = {} if path is None else read_settings(path)
     problems = [problem for override in overrides if (problem := _apply(data, override)) is not None]
+    return _checked(where, data, problems)
+
+
+def config_of(data: Mapping[str, Any], *, where: str) -> RunConfig:
+    """The validated configuration that nested settings describe.
+
+    Args:
+        data: Section -> setting -> value, JSON values; what is left out has its default.
+        where: Names the origin in messages.
+
+    Raises:
+        ConfigError: As for `load_config`.
+    """
+    return _checked(where, data, [])
+
+
+def _checked(where: str, data: Mapping[str, Any], problems: list[str]) -> RunConfig:
     result = validate(data)
     if isinstance(result, RunConfig) and not problems:
         return result
     if not isinstance(result, RunConfig):
-        problems.extend(problem.message for problem in result)
+        problems = [*problems, *(problem.message for problem in result)]
     raise ConfigError(_joined(where, problems))
 
 
@@ -53,7 +70,12 @@ def save_config(config: RunConfig, path: Path) -> None:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """The nested settings of a file as they stand, not validated.
+
+    Raises:
+        ConfigError: The file can't be read, is not YAML, or is no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -80,8 +80,8 @@ def split_roles(task_data: TaskData, settings: SplitSettings) -> Split:
     """The rows in their four roles: whole components, stratified by label, the same for any order of the rows.
 
     Published test rows stay the test role and validation and calibration are carved from train; a source without
-    them has its test role carved first. With `num_folds` all rows are dealt into folds, and fold `fold` is test.
-    Shares of validation and calibration are of the rows that are not test.
+    them has its test role carved first, or none where its share is 0. With `num_folds` all rows are dealt into folds,
+    and fold `fold` is test. Shares of validation and calibration are of the rows that are not test.
 
     Where published test rows share components with train rows, those train rows stay in train: validation and
     calibration then share nothing with any other role, so that model choice, calibrator and threshold see no test
@@ -108,6 +108,9 @@ def split_roles(task_data: TaskData, settings: SplitSettings) -> Split:
     if published:
         is_first_G = np.zeros(len(counts_GK), dtype=np.bool_)
         is_first_G[component_N[is_published_N]] = True
+        is_test_N = is_published_N
+    elif settings.num_folds is None and settings.test == 0:
+        is_first_G = np.zeros(len(counts_GK), dtype=np.bool_)
         is_test_N = is_published_N
     else:
         is_first_G = _choose_test(counts_GK, labels, settings)

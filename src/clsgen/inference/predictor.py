@@ -21,6 +21,7 @@ from clsgen.inference.no_repeat import NoRepeat
 from clsgen.inference.session import Asked, Session
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge as decide
+from clsgen.model.hub import fetched, means_hub
 from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
 
 
@@ -90,24 +91,37 @@ class Classifier:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, base: str | None = None, device: str | None = None, **options: Any
+        cls,
+        path: str | Path,
+        *,
+        revision: str | None = None,
+        base: str | None = None,
+        device: str | None = None,
+        **options: Any,
     ) -> Classifier:
         """Load a model directory.
 
         Args:
-            path: run/model, or a run directory that holds it.
+            path: run/model, a run directory that holds it, or the id of a model on the hub, "org/name".
+            revision: Branch, tag or commit of a model on the hub; None: its main branch.
             base: Path or hub id of the base weights, where they moved.
             device: "cpu", "cuda"; None: CUDA where there is one.
             options: `batch_tokens`, `uncertain_margin` and `engine`, as for the class itself.
 
         Raises:
             ArtifactError: A file is missing, altered or misshapen.
+            HubError: Neither a directory nor a model on the hub that can be had.
         """
         folder = Path(path).absolute()
+        is_remote = not folder.exists() and means_hub(path)
+        if revision is not None and not is_remote:
+            raise ConfigError(f"revision must be left out for a model directory; got {revision!r} for {path}.")
         if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps"):
             raise ConfigError(f"device must be cpu, cuda or mps; got {device!r}. Leave it out to choose by itself.")
         if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
             raise HardwareError("device must be one that is here; there is no CUDA device. Use cpu.")
+        if is_remote:
+            folder = fetched(str(path), revision)
         if not (folder / "clsgen.json").is_file() and (folder / "model" / "clsgen.json").is_file():
             folder = folder / "model"
         return cls(load_bundle(folder, base=base, device=device), **options)

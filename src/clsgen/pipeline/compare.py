@@ -58,8 +58,10 @@ def compare_run(
         explanations, what else is known of each, seconds), differences (clsgen less the other, with intervals).
 
     Raises:
-        ConfigError: An unknown method, no clsgen among them, or one that the settings don't allow.
+        ConfigError: An unknown method, no clsgen among them, or one that the settings don't allow; no test row.
     """
+    if config.data.test is None and config.data.split.num_folds is None and config.data.split.test == 0:
+        raise ConfigError("compare: there must be test rows; data.split.test is 0. Set it, or name data.test.")
     chosen = _chosen(config, methods, endpoint, notify)
     seeds = [config.train.seed + index for index in range(num_seeds)]
     work = Work(config, endpoint, notify)

@@ -14,7 +14,7 @@ from clsgen.config.prediction import PredictSettings
 from clsgen.config.run import RunConfig
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions
-from clsgen.errors import ConfigError
+from clsgen.errors import ArtifactError, ConfigError
 from clsgen.evaluation.evaluate import Context, evaluate
 from clsgen.evaluation.measure_evidence import evidence_figures
 from clsgen.inference.batch import predict_file
@@ -49,11 +49,17 @@ def evaluate_run(
 
     Raises:
         ConfigError: `by` names nothing that a test row has, or a proxy of the label.
+        ArtifactError: The run has no test rows.
     """
     folder = RunFolder(run)
     config = folder.config()
     classifier = classifier_of(folder, base=base)
     test = folder.rows("test")
+    if not test:
+        raise ArtifactError(
+            f"{run}: a run must have test rows to be judged; this one was trained with data.split.test: 0. Predict "
+            "other labelled rows, and judge that file: clsgen eval FILE."
+        )
     by = tuple(dict.fromkeys((*config.data.columns.subgroups, *by)))
     _check_by(by, test, classifier.spec)
     if not is_predicted(folder):

@@ -32,12 +32,17 @@ def report_run(run: Path, *, show_text: bool = False, num_each: int = NUM_EACH) 
         ArtifactError: No run directory, or one that was not evaluated since.
     """
     folder = RunFolder(run)
-    results = _results(folder, show_text=show_text)
+    results = results_of(folder, show_text=show_text)
     settings = folder.config().evaluate
     return write_report(run, results, settings=settings, num_each=num_each)
 
 
-def _results(folder: RunFolder, *, show_text: bool) -> Results:
+def results_of(folder: RunFolder, *, show_text: bool) -> Results:
+    """The results of a run that was evaluated.
+
+    Raises:
+        ArtifactError: No run directory, or one that was not evaluated since.
+    """
     config = folder.config()
     for file in (folder.metrics, folder.predictions):
         if not file.is_file():
