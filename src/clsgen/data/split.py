@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from clsgen.config.data import SplitSettings
 from clsgen.data.stratify import components_by_bin, deal
+from clsgen.data.ties import Ties, normalized
 from clsgen.errors import DataError, LeakError
 from clsgen.types import ROLES, Example, Role, TaskData
 
@@ -45,11 +44,6 @@ class RoleOverlap(NamedTuple):
     num_second_rows: int
 
 
-def normalized(text: str) -> str:
-    """The text in one case and with single spaces, to compare documents by."""
-    return " ".join(text.casefold().split())
-
-
 def components(examples: Sequence[Example]) -> list[int]:
     """The connected component of each row, numbered from 0 by first appearance.
 
@@ -61,19 +55,11 @@ def components(examples: Sequence[Example]) -> list[int]:
     >>> components(rows)
     [0, 0, 1, 1]
     """
-    nodes: dict[tuple[str, str], int] = {}
-    edges: list[tuple[int, int]] = []
-    for row, example in enumerate(examples):
-        keys = [("document", normalized(example.document)), *(("group", key) for key in example.groups)]
-        edges += [(row, len(examples) + nodes.setdefault(key, len(nodes))) for key in keys]
-    if not edges:
-        return []
-    size = len(examples) + len(nodes)
-    source, target = np.array(edges).T
-    graph = coo_array((np.ones(len(edges), dtype=np.int8), (source, target)), shape=(size, size))
-    _, raw = connected_components(graph, directed=False)
-    number: dict[int, int] = {}
-    return [number.setdefault(int(each), len(number)) for each in raw[: len(examples)]]
+    ties = Ties()
+    for example in examples:
+        ties.add(example)
+    found: list[int] = ties.components().tolist()
+    return found
 
 
 def split_roles(task_data: TaskData, settings: SplitSettings) -> Split:
