@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from clsgen.config.data import SplitSettings
 from clsgen.data.stratify import components_by_bin, deal
-from clsgen.data.ties import Ties, normalized
+from clsgen.data.ties import Ties, text_digest
 from clsgen.errors import DataError, LeakError
 from clsgen.types import ROLES, Example, Role, TaskData
 
@@ -111,8 +110,7 @@ def split_roles(task_data: TaskData, settings: SplitSettings) -> Split:
 
 def _content_key(example: Example) -> tuple[str, str, str]:
     """Sorts rows by what they say, so that neither their order nor ids made from it move the split."""
-    content = f"{normalized(example.document)}\x00{normalized(example.question)}"
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest(), example.label or "", example.id
+    return text_digest(example), example.label or "", example.id
 
 
 def _check_rows(rows: Sequence[Example], labels: Sequence[str]) -> None:

@@ -19,6 +19,12 @@ def normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def text_digest(example: Example) -> str:
+    """Hex digest of what a row says, letter case and white space aside: equal for rows that read alike."""
+    content = f"{normalized(example.document)}\x00{normalized(example.question)}"
+    return hashlib.blake2b(content.encode(), digest_size=_KEY_BYTES).hexdigest()
+
+
 class Ties:
     """What ties rows together, taken one row at a time; of each document and group key 16 bytes are kept, no text."""
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference.fast_engine import FastEngine
-from clsgen.inference.predictor import Classifier, Explain, Text
+from clsgen.inference.predictor import Classifier, Text
 from clsgen.model.decoder import Kept
 from clsgen.model.shared import identity_of, load_bundles
-from clsgen.types import ExplanationMode, Prediction
+from clsgen.types import Explain, ExplanationMode, Prediction
 
 FOLDER = "questions"
 

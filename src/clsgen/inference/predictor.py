@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from clsgen.errors import ConfigError, DataError, HardwareError
 from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
+from clsgen.inference.partial import Wanted, check_wanted
 from clsgen.inference.session import Asked, Session
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge as decide
-from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
+from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
 
-Explain = Literal["none", "all", "uncertain", "positive"]
 Text = str | Example
 
 
@@ -256,11 +256,12 @@ class Classifier:
             ConfigError: As for `predict`, or a prior that is none.
             CalibrationError: A prior for a model that saw no calibration row.
         """
-        for name, value, known in (("explain", explain, get_args(Explain)), ("mode", mode, get_args(ExplanationMode))):
-            if value not in known:
-                raise ConfigError(f"predict: {name} must be one of {', '.join(known)}; got {value!r}.")
-        self._check_explain(explain)
-        self.bundle.calibrator.probs(np.empty((0, len(self.labels))), prior=prior)
+        check_wanted(
+            Wanted(explain, mode, None if prior is None else tuple(prior)),
+            spec=self.spec,
+            has_explanations=self.bundle.has_explanations,
+            calibrator=self.bundle.calibrator,
+        )
 
     # ---- steps, for those who put them together otherwise ----
 
@@ -274,15 +275,6 @@ class Classifier:
 
     def _plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return self._engine.plan(prompts, batch_tokens=self._batch_tokens)
-
-    def _check_explain(self, explain: Explain) -> None:
-        if explain != "none" and not self.bundle.has_explanations:
-            raise ConfigError(
-                "predict: explain must be none for a model whose language head was not trained to explain. "
-                "Train with explanations (data.explanations, train.explanation_weight above 0)."
-            )
-        if explain == "positive" and self.spec.positive is None:
-            raise ConfigError("predict: explain: positive needs two classes. Use all or uncertain.")
 
     def judge(
         self, examples: Sequence[Example], logits_BC: NDArray[np.float32], prior: Sequence[float] | None

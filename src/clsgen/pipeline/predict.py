@@ -14,8 +14,8 @@ from clsgen.data.source import read_examples
 from clsgen.data.split import components
 from clsgen.inference.batch import QuestionRows, predict_file, predict_files
 from clsgen.inference.panel import Panel
-from clsgen.inference.predictor import Classifier, Explain
-from clsgen.types import ExplanationMode
+from clsgen.inference.predictor import Classifier
+from clsgen.types import Explain, ExplanationMode
 
 
 class PredictedFile(NamedTuple):
