@@ -28,7 +28,7 @@ from clsgen.model.checkpoint import Bundle, save_calibration
 from clsgen.model.decision import Abstention, DecisionRule, judge
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.loading import classifier_of
-from clsgen.pipeline.predict import columns_of
+from clsgen.pipeline.model_folder import columns_of
 from clsgen.types import Example, Prediction, Role, TaskSpec
 
 NUM_FOLDS = 5
