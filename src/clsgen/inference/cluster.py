@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsgen import errors
@@ -27,9 +29,10 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
+_MAX_TEMPORARY = 24
+"""Characters of a folder for Ray's files: the path of a socket holds 107, and Ray adds about 80."""
 _LIVES = 4
 """A worker that dies is started again so often, and a block tried; then something kills them all."""
 
@@ -154,11 +157,14 @@ def _ray(num_workers: int | None) -> Iterator[Any]:
         import ray.data  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError("predict: Ray must be installed for --engine ray. Run: pip install 'clsgen[ray]'") from error
-    with tempfile.TemporaryDirectory(prefix="clsgen-ray-", ignore_cleanup_errors=True) as folder, _quiet():
+    where = None if len(tempfile.gettempdir()) <= _MAX_TEMPORARY else "/tmp"
+    with (
+        tempfile.TemporaryDirectory(prefix="clsgen-ray-", dir=where, ignore_cleanup_errors=True) as folder,
+        _quiet(Path(folder) / "notices"),
+    ):
         _start(ray, folder)
         try:
-            context = ray.data.DataContext.get_current()
-            context.enable_progress_bars = False
+            ray.data.DataContext.get_current().enable_progress_bars = False
             yield ray
         finally:
             ray.shutdown()
@@ -187,16 +193,19 @@ def _start(ray: Any, folder: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray's notices off the screen: progress is ours to show."""
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+def _quiet(notices: Path) -> Iterator[None]:
+    """Ray's notices into a file, those that its native part writes past Python included: progress is ours to show."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    kept = os.dup(2)
+    with notices.open("wb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        os.dup2(file.fileno(), 2)
+        try:
             yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
             logger.setLevel(level)
