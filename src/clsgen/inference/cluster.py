@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 import tempfile
 import warnings
@@ -33,6 +34,9 @@ _ENVIRONMENT = {
 }
 _MAX_TEMPORARY = 24
 """Characters of a folder for Ray's files: the path of a socket holds 107, and Ray adds about 80."""
+_OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+"""Of a Ray of our own: it listens on loopback alone, and to nobody without the token. (Ray names the first after the
+systems where that is the rule.)"""
 _LIVES = 4
 """A worker that dies is started again so often, and a block tried; then something kills them all."""
 
@@ -152,6 +156,8 @@ def _ray(num_workers: int | None) -> Iterator[Any]:
             f"predict: --workers must be 1 or more; got {num_workers}. Leave it out for one a GPU or core."
         )
     os.environ.update(_ENVIRONMENT)
+    if not os.environ.get(ADDRESS):
+        os.environ.update(_OWN, RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         import ray  # noqa: PLC0415  (the extra `ray`; seconds)
         import ray.data  # noqa: PLC0415
@@ -163,6 +169,7 @@ def _ray(num_workers: int | None) -> Iterator[Any]:
         _quiet(Path(folder) / "notices"),
     ):
         _start(ray, folder)
+        ray._private.worker._worker_logs_enabled = False  # what Ray would print between our lines; no public switch
         try:
             ray.data.DataContext.get_current().enable_progress_bars = False
             yield ray
@@ -186,7 +193,6 @@ def _start(ray: Any, folder: str) -> None:
         num_cpus=len(os.sched_getaffinity(0)),
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
         _temp_dir=folder,
         **quiet,
     )
