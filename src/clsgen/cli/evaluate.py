@@ -73,11 +73,7 @@ def evaluate(
         _judge_run(source, by or (), base, is_removing=evidence)
         return
     else:
-        if by or evidence:
-            raise ConfigError(
-                "eval: --by goes with a run directory or a table, --evidence with a run; this is neither."
-            )
-        result = _of_predictions(source, folder, positive)
+        result = _of_predictions(source, folder, positive, is_asking_more=bool(by) or evidence)
     _show(result, written, with_parts=bool(by))
 
 
@@ -87,7 +83,9 @@ def _of_predictions(source: Path, folder: Path, positive: str | None, *, is_aski
     if source.suffix.lower() in (".csv", ".tsv", ".parquet") and not is_sharded:
         raise ConfigError(f"eval: {source.name} is a table. Name its columns with --prob and --label.")
     if is_asking_more:
-        raise ConfigError("eval: --by goes with a run directory or a table, --evidence with a run; this is neither.")
+        raise ConfigError(
+            "eval: --by goes with a run or a table, --evidence with a run; this is neither. Leave it out."
+        )
     judge = evaluate_shards if is_sharded else evaluate_file
     return judge(source, folder, positive=positive)
 
