@@ -62,7 +62,8 @@ def check_wanted(wanted: Wanted, *, spec: TaskSpec, has_explanations: bool, cali
         )
     if wanted.explain == "positive" and spec.positive is None:
         raise ConfigError("predict: explain: positive needs two classes. Use all or uncertain.")
-    calibrator.probs(np.empty((0, spec.num_labels)), prior=wanted.prior)
+    prior = None if wanted.prior is None else list(wanted.prior)
+    calibrator.probs(np.empty((0, spec.num_labels)), prior=prior)
 
 
 def seal_of(wanted: Wanted, *, model_hash: str, rows_hash: str) -> dict[str, object]:
