@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -184,7 +185,7 @@ def test_a_full_and_a_read_only_disk(place: Path, tmp_path: Path, temporary: Pat
     disk.mkdir()
     output = disk / "out.jsonl"
     size = (place / "local.jsonl").stat().st_size
-    predict = " ".join(f"'{each}'" for each in ray_command(place, output, before=LOOPBACK.replace("'", '"')))
+    predict = shlex.join(ray_command(place, output, before=LOOPBACK))
     script = f"""
         mount -t tmpfs -o size={size // 2 // 4096 * 4096} none {disk} || exit 90
         {predict}; echo "first: $?"
