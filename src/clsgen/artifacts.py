@@ -85,6 +85,21 @@ def write_json_atomic(path: Path, obj: Any, *, is_private: bool = False) -> None
     write_text_atomic(path, text + "\n", is_private=is_private)
 
 
+def read_record(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model or run directory.
+
+    Raises:
+        ArtifactError: Missing or broken.
+    """
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{file.name} of {file.parent} must be readable JSON; {error}. Restore it.") from error
+    if not isinstance(record, dict):
+        raise ArtifactError(f"{file.name} of {file.parent} must hold a JSON object. Restore it.")
+    return record
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's content.
 

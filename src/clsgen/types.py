@@ -13,6 +13,9 @@ ROLES: tuple[Role, ...] = ("train", "validation", "calibration", "test")
 ExplanationMode = Literal["free", "decision"]
 """free: the generator states its own view, then the answer. decision: it argues for the head's decision."""
 
+Explain = Literal["none", "all", "uncertain", "positive"]
+"""For which rows a reason is written: uncertain is near the threshold, positive is what was decided positive."""
+
 EMBEDDED = "embedded"
 """What configurations call the base model that comes with the package. No slash: no hub id; a directory of that name is
 `./embedded`."""

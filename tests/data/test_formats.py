@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 
 import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from clsgen.data.formats import read_dataset, read_delimited, read_json_lines, read_parquet
+from clsgen.data.formats import read_dataset, read_delimited, read_json_lines
 from clsgen.errors import DataError
 
 
@@ -83,22 +81,6 @@ def test_cut_off_gzip(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 100)[:-12])
     with pytest.raises(DataError, match=r"a\.jsonl\.gz: file must be readable; got .*whole"):
         list(read_json_lines(path))
-
-
-def test_parquet(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": ["a", "b"], "label": [True, None]}), path)
-    assert list(read_parquet(path)) == [
-        (f"{path}:row 1", {"text": "a", "label": True}),
-        (f"{path}:row 2", {"text": "b", "label": None}),
-    ]
-
-
-def test_broken_parquet(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    path.write_text("no parquet")
-    with pytest.raises(DataError, match=r"a\.parquet: file must be parquet"):
-        list(read_parquet(path))
 
 
 def _dataset() -> datasets.Dataset:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from clsgen.artifacts import read_record
 from clsgen.cli.main import app
 from clsgen.config.load import load_config
 from clsgen.config.run import RunConfig
@@ -21,7 +22,6 @@ from clsgen.errors import ConfigError
 from clsgen.inference.batch import WINDOW
 from clsgen.inference.panel import Panel
 from clsgen.inference.predictor import Classifier
-from clsgen.model.checkpoint import read_record
 from clsgen.model.losses import class_loss_by_question, token_loss
 from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.folder import RunFolder

@@ -31,7 +31,10 @@ _SHOWN = (
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     on: Annotated[
-        str | None, typer.Option(help="Labelled rows of another site; by default the run's calibration role.")
+        str | None,
+        typer.Option(
+            help="Labelled rows of another site, or parquet predictions of them; by default the calibration role."
+        ),
     ] = None,
     method: Annotated[str | None, typer.Option(help="auto, vector, temperature, isotonic or none.")] = None,
     threshold: Annotated[str | None, typer.Option(help="A policy, as for clsgen tune.")] = None,

@@ -10,13 +10,17 @@ import typer
 
 from clsgen.cli.console import console, metrics_table, quiet_libraries, row_progress, subgroup_table
 from clsgen.config.prediction import EvaluateSettings
+from clsgen.data.prediction_columns import are_predictions
 from clsgen.data.scores import ScoreColumns
 from clsgen.errors import ConfigError
-from clsgen.pipeline.evaluate_files import evaluate_file, evaluate_scores
+from clsgen.pipeline.evaluate_files import evaluate_file, evaluate_scores, evaluate_shards
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="Run directory, a jsonl file of predictions, or a table.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Run directory, predictions (a jsonl file; parquet: a file, folder or glob), or a table."),
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder that metrics.json goes to.")] = None,
     positive: Annotated[
         str | None, typer.Option(help="Two classes: the positive label. jsonl: by default the second; table: 1.")
@@ -45,7 +49,7 @@ def evaluate(
         typer.Option(help="Table: column, or run: metadata of the rows, to judge by apart (sex, site); repeatable."),
     ] = None,
 ) -> None:
-    """Judge a run's test role (predicted first), a jsonl file of predictions, or columns of a csv, tsv or parquet."""
+    """Judge a run's test role (predicted first), predictions in jsonl or parquet, or columns of any table."""
     given = _given(
         prob=prob, label=label, group=group, id=row_id, threshold=threshold, bootstrap=bootstrap, figures=figures
     )
@@ -63,18 +67,27 @@ def evaluate(
             f"eval: {', '.join(given)} goes with a table, which needs --prob and --label. Name both columns, "
             "or leave it out."
         )
-    elif source.is_dir():
+    elif source.is_dir() and not are_predictions(str(source)):
         if output is not None or positive is not None:
             raise ConfigError("eval: --output and --positive go with a file of predictions, not with a run directory.")
         _judge_run(source, by or (), base, is_removing=evidence)
         return
-    elif source.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        raise ConfigError(f"eval: {source.name} is a table. Name its columns with --prob and --label.")
-    elif by or evidence:
-        raise ConfigError("eval: --by goes with a run directory or a table, --evidence with a run; this is neither.")
     else:
-        result = evaluate_file(source, folder, positive=positive)
+        result = _of_predictions(source, folder, positive, is_asking_more=bool(by) or evidence)
     _show(result, written, with_parts=bool(by))
+
+
+def _of_predictions(source: Path, folder: Path, positive: str | None, *, is_asking_more: bool) -> dict[str, Any]:
+    """What predictions in files are worth."""
+    is_sharded = are_predictions(str(source))
+    if source.suffix.lower() in (".csv", ".tsv", ".parquet") and not is_sharded:
+        raise ConfigError(f"eval: {source.name} is a table. Name its columns with --prob and --label.")
+    if is_asking_more:
+        raise ConfigError(
+            "eval: --by goes with a run or a table, --evidence with a run; this is neither. Leave it out."
+        )
+    judge = evaluate_shards if is_sharded else evaluate_file
+    return judge(source, folder, positive=positive)
 
 
 def _judge_run(run: Path, by: Sequence[str], base: str | None, *, is_removing: bool) -> None:

@@ -40,7 +40,7 @@ COMMANDS = {
     "review": Command("clsgen.cli.review", "app", "Let people judge decisions and reasons, blinded."),
     "serve": Command("clsgen.cli.serve", "serve", "Answer over HTTP: the probability first, then the reason."),
     "verify": Command("clsgen.cli.verify", "verify", "Compare a model's files with the hashes it was saved with."),
-    "push": Command("clsgen.cli.push", "push", "Put a model and its card on the hub, private unless said otherwise."),
+    "push": Command("clsgen.cli.push", "push", "Put a model and its card on the hub, privately."),
     "bench": Command("clsgen.cli.bench", "bench", "Measure how fast a model is here, and what bounds it."),
     "quickstart": Command("clsgen.cli.quickstart", "quickstart", "The whole path on generated notes, in minutes."),
 }

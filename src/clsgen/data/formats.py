@@ -99,42 +99,32 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, RawRow]]:
             if not line.strip():
                 continue
             location = f"{path}:{number}"
-            try:
-                row = json.loads(line.rstrip())
-            except json.JSONDecodeError as error:
-                found = f"{error.msg!r} at column {error.colno}"
-                raise DataError(_not_an_object(location, found)) from error
-            if not isinstance(row, dict):
-                raise DataError(_not_an_object(location, f"a value of type {type(row).__name__}"))
-            yield location, row
+            yield location, parse_line(location, line)
+
+
+def parse_line(location: str, line: str | bytes) -> RawRow:
+    """The object of a line.
+
+    Args:
+        location: File and line, for the message.
+        line: The line, as bytes in UTF-8 or as text.
+
+    Raises:
+        DataError: It is no JSON object; the message quotes no text.
+    """
+    try:
+        row = json.loads((line.decode("utf-8") if isinstance(line, bytes) else line).rstrip())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{location}: text must be UTF-8; got {error.reason!r}. Convert the file to UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise DataError(_not_an_object(location, f"{error.msg!r} at column {error.colno}")) from error
+    if not isinstance(row, dict):
+        raise DataError(_not_an_object(location, f"a value of type {type(row).__name__}"))
+    return row
 
 
 def _not_an_object(location: str, found: str) -> str:
     return f"{location}: line must be one JSON object; got {found}. Correct or remove the line."
-
-
-def read_parquet(path: Path) -> Iterator[tuple[str, RawRow]]:
-    """Rows of a parquet file, ("FILE:row N", row) with N from 1.
-
-    Args:
-        path: The file.
-
-    Raises:
-        DataError: Not a parquet file.
-    """
-    # pyarrow takes 0.3 s to load, and only this format needs it.
-    import pyarrow  # noqa: PLC0415
-    import pyarrow.parquet  # noqa: PLC0415
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            number = 0
-            for batch in table.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}:row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: file must be parquet; got {str(error)!r}. Check that it is whole.") from error
 
 
 def read_dataset(path: str, split: str, *, is_on_disk: bool) -> Iterator[tuple[str, RawRow]]:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsgen.data.near_duplicates import ShingleIndex
-from clsgen.data.split import RoleOverlap, Split, normalized, overlaps
+from clsgen.data.split import RoleOverlap, Split, overlaps
 from clsgen.data.telling_words import TellingWord, telling_words
+from clsgen.data.ties import normalized
 from clsgen.data.words import WordIds, shingles, word_ids
 from clsgen.types import ROLES, Role
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from clsgen.artifacts import write_text_atomic
 from clsgen.config.data import ColumnSettings, DataSettings
-from clsgen.data.columns import LocatedRow, ReadExamples, check_columns, map_rows
-from clsgen.data.formats import RawRow, read_dataset, read_delimited, read_json_lines, read_parquet
+from clsgen.data.columns import LocatedRow, ReadExamples, RowMapper
+from clsgen.data.formats import RawRow, read_dataset, read_delimited, read_json_lines
+from clsgen.data.shards import ShardReader, is_shards, shard_files
 from clsgen.errors import DataError
 from clsgen.types import Example, TaskSpec
 
@@ -23,7 +24,7 @@ _READERS: dict[str, Callable[[Path], Iterator[tuple[str, RawRow]]]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".json": read_json_lines,
-    ".parquet": read_parquet,
+    ".parquet": lambda path: _shard_rows([path]),
 }
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _MAX_FOUND_LABELS = 50
@@ -38,8 +39,9 @@ def read_rows(path: str, *, split: str = "train") -> Iterator[LocatedRow]:
     True -> "true", a list -> its JSON; null and NaN -> None.
 
     Args:
-        path: csv, tsv, jsonl, ndjson or json (one object a line), each also with .gz; parquet; a directory made by
-            `datasets` (`save_to_disk`); or a hub dataset id. A local path is tried first.
+        path: csv, tsv, jsonl, ndjson or json (one object a line), each also with .gz; parquet; a directory or a glob of
+            parquet or jsonl files; a directory made by `datasets` (`save_to_disk`); or a hub dataset id. A local path
+            is tried first.
         split: Split that is read where a `datasets` source has several.
 
     Raises:
@@ -50,6 +52,8 @@ def read_rows(path: str, *, split: str = "train") -> Iterator[LocatedRow]:
 
 
 def _raw_rows(path: str, split: str) -> Iterator[tuple[str, RawRow]]:
+    if is_shards(path):
+        return _shard_rows(shard_files(path))
     local = Path(path)
     suffixes = [suffix.lower() for suffix in local.suffixes]
     suffix = (suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes)[-1:]
@@ -63,6 +67,10 @@ def _raw_rows(path: str, split: str) -> Iterator[tuple[str, RawRow]]:
     if reader is not None or not _HUB_ID.fullmatch(path):
         raise DataError(f"{path}: data must be an existing file or directory; got neither. Check the path.")
     return read_dataset(path, split, is_on_disk=False)
+
+
+def _shard_rows(files: Sequence[Path]) -> Iterator[tuple[str, RawRow]]:
+    return ((location, row) for location, row, _ in ShardReader(files).rows())
 
 
 def as_text(value: object) -> str | None:
@@ -99,15 +107,10 @@ def read_examples(
     Raises:
         DataError: A missing column, duplicate or blank ids, unknown labels, or no row with a text.
     """
-    rows = list(read_rows(path, split=split))
-    if not rows:
-        raise DataError(f"{path}: data must hold one row or more; got none. Check the file.")
-    check_columns(path, rows, columns, needs_label=needs_label)
-    id_prefix = "row" if split == "train" else f"{split}-row"
-    found = map_rows(path, rows, columns=columns, labels=labels, id_prefix=id_prefix)
-    if not found.examples:
-        raise DataError(f"{path}: text must be there in some row; got {len(rows)} empty ones. Check data.columns.text.")
-    return found
+    mapper = RowMapper(columns, labels=labels, id_prefix="row" if split == "train" else f"{split}-row")
+    found = [mapper.example(location, row) for location, row in read_rows(path, split=split)]
+    mapper.check(path, needs_label=needs_label)
+    return ReadExamples(tuple(example for example in found if example is not None), mapper.dropped)
 
 
 def source_spec(data: DataSettings, examples: Sequence[Example]) -> TaskSpec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from clsgen.config.data import SplitSettings
 from clsgen.data.stratify import components_by_bin, deal
+from clsgen.data.ties import Ties, text_digest
 from clsgen.errors import DataError, LeakError
 from clsgen.types import ROLES, Example, Role, TaskData
 
@@ -45,11 +43,6 @@ class RoleOverlap(NamedTuple):
     num_second_rows: int
 
 
-def normalized(text: str) -> str:
-    """The text in one case and with single spaces, to compare documents by."""
-    return " ".join(text.casefold().split())
-
-
 def components(examples: Sequence[Example]) -> list[int]:
     """The connected component of each row, numbered from 0 by first appearance.
 
@@ -61,19 +54,11 @@ def components(examples: Sequence[Example]) -> list[int]:
     >>> components(rows)
     [0, 0, 1, 1]
     """
-    nodes: dict[tuple[str, str], int] = {}
-    edges: list[tuple[int, int]] = []
-    for row, example in enumerate(examples):
-        keys = [("document", normalized(example.document)), *(("group", key) for key in example.groups)]
-        edges += [(row, len(examples) + nodes.setdefault(key, len(nodes))) for key in keys]
-    if not edges:
-        return []
-    size = len(examples) + len(nodes)
-    source, target = np.array(edges).T
-    graph = coo_array((np.ones(len(edges), dtype=np.int8), (source, target)), shape=(size, size))
-    _, raw = connected_components(graph, directed=False)
-    number: dict[int, int] = {}
-    return [number.setdefault(int(each), len(number)) for each in raw[: len(examples)]]
+    ties = Ties()
+    for example in examples:
+        ties.add(example)
+    found: list[int] = ties.components().tolist()
+    return found
 
 
 def split_roles(task_data: TaskData, settings: SplitSettings) -> Split:
@@ -128,8 +113,7 @@ def split_roles(task_data: TaskData, settings: SplitSettings) -> Split:
 
 def _content_key(example: Example) -> tuple[str, str, str]:
     """Sorts rows by what they say, so that neither their order nor ids made from it move the split."""
-    content = f"{normalized(example.document)}\x00{normalized(example.question)}"
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest(), example.label or "", example.id
+    return text_digest(example), example.label or "", example.id
 
 
 def _check_rows(rows: Sequence[Example], labels: Sequence[str]) -> None:

@@ -123,7 +123,6 @@ def _wanted(measures: dict[str, Measure], figures: Sequence[str] | None) -> dict
 
 
 def _counts(table: Table) -> dict[str, Any]:
-    is_cut = [row.num_document_tokens_cut > 0 for row in table.predictions]
     return {
         "num_rows": len(table.label_N),
         "num_groups": len(np.unique(table.group)),
@@ -132,7 +131,7 @@ def _counts(table: Table) -> dict[str, Any]:
         "labels": list(table.spec.labels),
         "positive": table.spec.positive,
         "threshold": table.threshold,
-        "truncated_share": float(np.mean(is_cut)) if is_cut else None,
+        "truncated_share": None if table.cut_N is None else float(np.mean(table.cut_N)),
     }
 
 

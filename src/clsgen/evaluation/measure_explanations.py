@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,9 @@ from clsgen.evaluation.intervals import Statistic
 from clsgen.evaluation.measures import Measure
 from clsgen.evaluation.similarity import chrf, has_sacrebleu, rouge_l
 from clsgen.evaluation.table import ABSENT, Table
+
+if TYPE_CHECKING:  # which loads pyarrow
+    from clsgen.data.prediction_columns import Written
 
 _ALIGNMENT = {
     "auroc_alignment": "AUROC of the calibrated probability against the label that the explanation states (free mode, "
@@ -78,16 +82,43 @@ def explanation_measures(
     Raises:
         DataError: A row with an explanation has no document, though documents are given.
     """
+    if table.written is not None:
+        return _of_columns(table, table.written)
     rows = np.array([i for i, row in enumerate(table.predictions) if row.explanation is not None], dtype=np.int64)
     if not len(rows):
         return {name: Measure(text, reason="not applicable") for name, text in _ALL.items()}
+    free = np.array([i for i in rows if table.predictions[i].mode == "free"], dtype=np.int64)
     measures = (
-        _alignment_measures(table, rows)
+        _alignment_measures(table, free)
         | _wording(table, rows, vocabulary, documents)
         | _grounding(table, rows, documents)
     )
     measures |= _likeness(table, rows, references or {}) | _blind(table, rows, recovered)
     return {name: measures[name] for name in _ALL}
+
+
+def _of_columns(table: Table, written: Written) -> dict[str, Measure]:
+    """The measures of rows whose reasons were counted in, and not kept."""
+    rows = np.flatnonzero(written.mode_N != ABSENT)
+    if not len(rows):
+        return {name: Measure(text, reason="not applicable") for name, text in _ALL.items()}
+    measures = _alignment_measures(table, np.flatnonzero(written.mode_N == 0))
+    measures |= _counted(written, rows)
+    reason = "needs all texts at once, which columns of files do not give"
+    return {name: measures.get(name, Measure(text, reason=reason)) for name, text in _ALL.items()}
+
+
+def _counted(written: Written, rows: IntArray) -> dict[str, Measure]:
+    return {
+        "ended_share": Measure(_TEXT["ended_share"], _mean(written.has_ended_N[rows], rows)),
+        "repetition": Measure(
+            _TEXT["repetition"],
+            _share(written.num_repeated_N[rows], written.num_ngrams_N[rows], rows),
+            reason="no explanation has four words",
+        ),
+        "length_words": Measure(_TEXT["length_words"], _mean(written.num_words_N[rows], rows)),
+        "quote_share": Measure(_TEXT["quote_share"], _mean(written.num_quotes_N[rows] > 0, rows)),
+    }
 
 
 def _likeness(table: Table, rows: IntArray, references: Mapping[str, str]) -> dict[str, Measure]:
@@ -121,8 +152,7 @@ def _blind(table: Table, rows: IntArray, recovered: Mapping[str, str] | None) ->
     }
 
 
-def _alignment_measures(table: Table, explained: IntArray) -> dict[str, Measure]:
-    free = np.array([i for i in explained if table.predictions[i].mode == "free"], dtype=np.int64)
+def _alignment_measures(table: Table, free: IntArray) -> dict[str, Measure]:
     if not len(free):
         return {name: Measure(text, reason="defined in free mode only") for name, text in _ALIGNMENT.items()}
     is_parsed = table.stated_N[free] != ABSENT

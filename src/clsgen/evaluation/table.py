@@ -15,6 +15,7 @@ from clsgen.evaluation.arrays import FloatArray, IntArray
 from clsgen.types import Prediction, TaskSpec
 
 if TYPE_CHECKING:  # which loads pyarrow
+    from clsgen.data.prediction_columns import PredictionColumns, Written
     from clsgen.data.scores import Scores
 
 ABSENT = -1
@@ -27,7 +28,7 @@ class Table:
 
     Attributes:
         spec: The task.
-        predictions: The rows, sorted by id; () where columns of a file are judged, which hold no texts.
+        predictions: The rows, sorted by id; () where columns of files are judged, which hold no texts.
         group: (N,) name or index of each row's group; a row without group is a group of its own.
         threshold: Probability from which the positive label was decided; None with more than two classes.
         prob_NC: Calibrated probabilities.
@@ -35,6 +36,8 @@ class Table:
         decided_N: Label decided at the stored threshold, or the most probable one.
         stated_N: Label that the explanation states.
         set_NC: Which labels each row could not exclude; None where a row has no such set.
+        cut_N: Whether each row's document was cut; None where that is not known.
+        written: What was counted in the reasons of columns; None: `predictions` have them, or there are none.
     """
 
     spec: TaskSpec
@@ -46,6 +49,8 @@ class Table:
     decided_N: IntArray
     stated_N: IntArray
     set_NC: NDArray[np.bool_] | None
+    cut_N: NDArray[np.bool_] | None = None
+    written: Written | None = None
 
     @property
     def is_binary(self) -> bool:
@@ -85,6 +90,8 @@ class Table:
             decided_N=self.decided_N[rows],
             stated_N=self.stated_N[rows],
             set_NC=None if self.set_NC is None else self.set_NC[rows],
+            cut_N=None if self.cut_N is None else self.cut_N[rows],
+            written=None if self.written is None else self.written.take(rows),
         )
 
     def one_vs_rest(self, index: int) -> Table:
@@ -137,6 +144,7 @@ def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:
         decided_N=index_of_each["decision"],
         stated_N=index_of_each["stated_label"],
         set_NC=_sets(rows, spec),
+        cut_N=np.array([row.num_document_tokens_cut > 0 for row in rows], dtype=bool),
     )
 
 
@@ -163,6 +171,28 @@ def table_of_scores(scores: Scores, spec: TaskSpec, *, threshold: float) -> Tabl
         decided_N=decided_N,
         stated_N=np.full(len(decided_N), ABSENT),
         set_NC=None,
+    )
+
+
+def table_of_columns(columns: PredictionColumns, spec: TaskSpec) -> Table:
+    """Gives the table of sharded predictions.
+
+    Args:
+        columns: The rows.
+        spec: The task; labels in the order of the columns.
+    """
+    return Table(
+        spec=spec,
+        predictions=(),
+        group=columns.group_N,
+        threshold=columns.threshold,
+        prob_NC=columns.prob_NC,
+        label_N=columns.label_N,
+        decided_N=columns.decided_N,
+        stated_N=columns.stated_N,
+        set_NC=columns.set_NC,
+        cut_N=columns.cut_N,
+        written=columns.written,
     )
 
 

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clsgen.artifacts import write_json_atomic
+from clsgen.artifacts import read_record, write_json_atomic
 from clsgen.data.template import Template
 from clsgen.errors import ArtifactError
 from clsgen.model.calibrator import Calibrator
-from clsgen.model.checkpoint import read_record
 from clsgen.model.decision import DecisionRule
 from clsgen.types import TaskSpec
 

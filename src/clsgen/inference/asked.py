@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Literal
 
 from clsgen.data.columns import is_unicode
 from clsgen.data.template import ParsedExplanation
 from clsgen.errors import DataError
-from clsgen.types import Example, ExplanationMode, Prediction
+from clsgen.types import Example, Explain, ExplanationMode, Prediction
 
-Explain = Literal["none", "all", "uncertain", "positive"]
 Text = str | Example
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,17 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from clsgen.artifacts import make_folder, write_json_atomic
-from clsgen.data.predictions import to_record
+from clsgen.data.plan import RowsHash
 from clsgen.data.split import components
 from clsgen.errors import ArtifactError
-from clsgen.inference.asked import Explain
 from clsgen.inference.panel import Panel
+from clsgen.inference.partial import WINDOW, Wanted, check_seal, json_lines, locked, seal_of, with_groups
 from clsgen.inference.predictor import Classifier
-from clsgen.types import Example, ExplanationMode, Prediction
-
-WINDOW = 256
-"""Rows that are planned, predicted and written together; a killed run repeats at most these."""
+from clsgen.types import Example, Explain, ExplanationMode, Prediction
 
 
 def predict_file(
@@ -61,9 +54,9 @@ def predict_file(
         ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
     """
     classifier.check_options(explain=explain, mode=mode, prior=prior)
-    settings = {"explain": explain, "mode": mode, "prior": None if prior is None else list(prior), "model": model_hash}
-    fingerprint = {**settings, "rows": _rows_hash(examples)}
-    with _written(output, fingerprint, is_private=classifier.spec.is_restricted) as file:
+    wanted = Wanted(explain, mode, None if prior is None else tuple(prior))
+    sealed = seal_of(wanted, model_hash=model_hash, rows_hash=_rows_hash(examples))
+    with _written(output, sealed, is_private=classifier.spec.is_restricted) as file:
         for start in range(file.num_resumed, len(examples), WINDOW):
             file.add(
                 classifier.predict(examples[start : start + WINDOW], explain=explain, mode=mode, prior=prior), groups
@@ -110,7 +103,7 @@ def predict_files(
     with ExitStack() as stack:
         files: dict[str, _File] = {}
         for name, (rows, model_hash) in questions.items():
-            seal = {"explain": explained[name], "mode": mode, "model": model_hash, "rows": _rows_hash(rows)}
+            seal = seal_of(Wanted(explained[name], mode), model_hash=model_hash, rows_hash=_rows_hash(rows))
             is_private = panel.classifiers[name].spec.is_restricted
             files[name] = stack.enter_context(_written(folder / f"{name}.jsonl", seal, is_private=is_private))
         num_resumed = min(file.num_resumed for file in files.values())
@@ -133,8 +126,7 @@ class _File(NamedTuple):
 
     def add(self, predictions: Sequence[Prediction], groups: Mapping[str, str] | None) -> None:
         """Append a window's lines, and sync them to disk."""
-        named = (replace(each, group=None if groups is None else groups.get(each.id)) for each in predictions)
-        self.handle.writelines(json.dumps(to_record(each), ensure_ascii=False).encode() + b"\n" for each in named)
+        self.handle.writelines(json_lines(with_groups(predictions, groups)))
         self.handle.flush()
         os.fsync(self.handle.fileno())
 
@@ -149,7 +141,7 @@ def _written(output: Path, fingerprint: Mapping[str, object], *, is_private: boo
     partial = output.with_name(output.name + ".partial")
     seal = output.with_name(output.name + ".partial.json")
     try:
-        with _locked(partial, is_private=is_private) as handle:
+        with locked(partial, is_private=is_private) as handle:
             yield _File(handle, _keep_whole_windows(handle, seal, fingerprint, is_private=is_private))
             partial.replace(output)
             seal.unlink()
@@ -160,46 +152,21 @@ def _written(output: Path, fingerprint: Mapping[str, object], *, is_private: boo
         ) from error
 
 
-@contextmanager
-def _locked(partial: Path, *, is_private: bool) -> Iterator[BinaryIO]:
-    """The partial file, made where there is none, and this process's alone.
-
-    Raises:
-        ArtifactError: Another process is writing it.
-    """
-    make_folder(partial.parent)
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o600 if is_private else 0o644)
-    with os.fdopen(descriptor, "r+b") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(
-                f"{partial}: another process is writing these predictions. Wait for it, or choose another output."
-            ) from None
-        yield handle
-
-
 def _keep_whole_windows(handle: BinaryIO, seal: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> int:
     """Rows of an earlier, killed run that stand; the file is cut back to whole windows."""
-    if seal.exists():
-        if json.loads(seal.read_text(encoding="utf-8")) != fingerprint:
-            raise ArtifactError(
-                f"{seal}: a partial result of another input, model or setting is in the way. "
-                "Finish that run, or delete it (and its .partial) and run again."
-            )
+    if check_seal(seal, fingerprint, is_private=is_private):
         data = handle.read()
         lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
         kept = len(lines) // WINDOW * WINDOW
     else:
         lines, kept = [], 0
-        write_json_atomic(seal, dict(fingerprint), is_private=is_private)
     handle.truncate(sum(len(line) for line in lines[:kept]))
     handle.seek(0, os.SEEK_END)
     return kept
 
 
 def _rows_hash(examples: Sequence[Example]) -> str:
-    digest = hashlib.sha256()
+    digest = RowsHash()
     for example in examples:
-        digest.update(json.dumps([example.id, example.document, example.question, example.label]).encode())
+        digest.add(example)
     return digest.hexdigest()

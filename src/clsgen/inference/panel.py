@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsgen.errors import ArtifactError, ConfigError
-from clsgen.inference.asked import Explain, Text
+from clsgen.inference.asked import Text
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.predictor import Classifier
 from clsgen.model.decoder import Kept
 from clsgen.model.shared import identity_of, load_bundles
-from clsgen.types import ExplanationMode, Prediction
+from clsgen.types import Explain, ExplanationMode, Prediction
 
 FOLDER = "questions"
 

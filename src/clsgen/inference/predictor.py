@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError, HardwareError
-from clsgen.inference.asked import Explain, Text, as_examples, explained, wants_reason
+from clsgen.inference.asked import Text, as_examples, explained, wants_reason
 from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
+from clsgen.inference.partial import Wanted, check_wanted
 from clsgen.inference.session import Asked, Session
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge as decide
 from clsgen.model.hub import fetched, means_hub
-from clsgen.types import Example, ExplanationMode, Prediction, TaskSpec
+from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
 
 
 class StreamEvent(NamedTuple):
@@ -267,11 +268,12 @@ class Classifier:
             ConfigError: As for `predict`, or a prior that is none.
             CalibrationError: A prior for a model that saw no calibration row.
         """
-        for name, value, known in (("explain", explain, get_args(Explain)), ("mode", mode, get_args(ExplanationMode))):
-            if value not in known:
-                raise ConfigError(f"predict: {name} must be one of {', '.join(known)}; got {value!r}.")
-        self._check_explain(explain)
-        self.bundle.calibrator.probs(np.empty((0, len(self.labels))), prior=prior)
+        check_wanted(
+            Wanted(explain, mode, None if prior is None else tuple(prior)),
+            spec=self.spec,
+            has_explanations=self.bundle.has_explanations,
+            calibrator=self.bundle.calibrator,
+        )
 
     # ---- steps, for those who put them together otherwise ----
 
@@ -285,15 +287,6 @@ class Classifier:
 
     def _plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return self._engine.plan(prompts, batch_tokens=self._batch_tokens)
-
-    def _check_explain(self, explain: Explain) -> None:
-        if explain != "none" and not self.bundle.has_explanations:
-            raise ConfigError(
-                "predict: explain must be none for a model whose language head was not trained to explain. "
-                "Train with explanations (data.explanations, train.explanation_weight above 0)."
-            )
-        if explain == "positive" and self.spec.positive is None:
-            raise ConfigError("predict: explain: positive needs two classes. Use all or uncertain.")
 
     def judge(
         self, examples: Sequence[Example], logits_BC: NDArray[np.float32], prior: Sequence[float] | None

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from clsgen.artifacts import check_manifest, recover_folder, swap_folder, write_json_atomic, write_manifest
+from clsgen.artifacts import check_manifest, read_record, recover_folder, swap_folder, write_json_atomic, write_manifest
 from clsgen.data.template import Renderer, Template
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.model import backbone
@@ -206,21 +206,6 @@ def base_record(name: str, revision: str | None, *, is_whole: bool, folder: Path
     source = Path(name) if is_local else backbone.preflight(name, revision)
     relative = os.path.relpath(Path(name).resolve(), folder.resolve()) if is_local else None
     return BaseRecord(short, revision, backbone.weights_hash(source), relative)
-
-
-def read_record(file: Path) -> dict[str, Any]:
-    """A JSON object from a model directory.
-
-    Raises:
-        ArtifactError: Missing or broken.
-    """
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{file.name} of {file.parent} must be readable JSON; {error}. Restore it.") from error
-    if not isinstance(record, dict):
-        raise ArtifactError(f"{file.name} of {file.parent} must hold a JSON object. Restore it.")
-    return record
 
 
 def _record(bundle: Bundle) -> dict[str, Any]:

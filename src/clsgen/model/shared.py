@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from clsgen.artifacts import read_record
 from clsgen.model import backbone
-from clsgen.model.checkpoint import HEAD_FILE, BaseRecord, Bundle, load_bundle, read_record
+from clsgen.model.checkpoint import HEAD_FILE, BaseRecord, Bundle, load_bundle
 
 _OWN_FILES = (
     HEAD_FILE,

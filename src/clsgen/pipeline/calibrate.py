@@ -14,9 +14,8 @@ from pydantic import ValidationError
 
 from clsgen.config.policy import ABSTENTIONS, parse_rule
 from clsgen.config.prediction import CalibrationSettings, EvaluateSettings, PredictSettings
-from clsgen.data.source import read_examples
 from clsgen.data.split import components
-from clsgen.errors import CalibrationError, ConfigError, LeakError, RestrictedError
+from clsgen.errors import CalibrationError, ConfigError
 from clsgen.evaluation.conformal import conformal_floors
 from clsgen.evaluation.evaluate import Context, evaluate
 from clsgen.evaluation.similar_rows import similar_rows
@@ -26,10 +25,10 @@ from clsgen.model.calibration import fit_calibrator
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.checkpoint import Bundle, save_calibration
 from clsgen.model.decision import Abstention, DecisionRule, judge
+from clsgen.pipeline.calibration_rows import LabelledRows, labelled_rows
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.loading import classifier_of
-from clsgen.pipeline.predict import columns_of
-from clsgen.types import Example, Prediction, Role, TaskSpec
+from clsgen.types import Example, Prediction, TaskSpec
 
 NUM_FOLDS = 5
 """Folds of groups by which a new site's calibrator is judged."""
@@ -67,16 +66,15 @@ def calibrated(
         raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")
     classifier = Classifier(bundle, batch_tokens=predict.batch_tokens, engine=predict.engine)
     logits = classifier.class_logits(labelled)
-    return _with_decision(bundle, labelled, logits, settings)
+    groups = [f"g{group}" for group in components(labelled)]
+    return _with_decision(bundle, LabelledRows(labelled, logits, groups), settings)
 
 
-def _with_decision(
-    bundle: Bundle, rows: Sequence[Example], logits: NDArray[np.float64], settings: CalibrationSettings
-) -> Bundle:
-    labels = [str(row.label) for row in rows]
-    calibrator, rule = fit_decision(logits, labels, bundle.spec, settings)
+def _with_decision(bundle: Bundle, rows: LabelledRows, settings: CalibrationSettings) -> Bundle:
+    labels = [str(row.label) for row in rows.examples]
+    calibrator, rule = fit_decision(rows.logits, labels, bundle.spec, settings)
     indices = [bundle.spec.labels.index(label) for label in labels]
-    similar = similar_rows(calibrator.probs(logits), indices, components(rows), bundle.spec.labels)
+    similar = similar_rows(calibrator.probs(rows.logits), indices, rows.groups, bundle.spec.labels)
     return replace(bundle, calibrator=calibrator, rule=rule, similar=similar)
 
 
@@ -165,57 +163,6 @@ def _abstention(probs: NDArray[np.float64], labels: NDArray[np.int64], policy: s
     return Abstention(policy, floors=tuple(floors.tolist()))
 
 
-def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> list[Example]:
-    """Labelled rows that calibrators and thresholds may see: the run's calibration role, or another site's file.
-
-    Args:
-        folder: The run.
-        spec: Its task.
-        on: A file of rows, read with the run's column mapping; None: the calibration role.
-
-    Raises:
-        RestrictedError: A hub data set for a restricted model.
-        LeakError: The file holds rows, or groups, of the run's test role, or rows that the model was trained on.
-        CalibrationError: No row carries a label.
-    """
-    if on is None:
-        rows = folder.rows("calibration")
-    else:
-        if spec.is_restricted and not Path(on).exists():
-            raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
-        columns = columns_of(folder.model).model_copy(update={"subgroups": ()})  # another site may not have them
-        rows = list(read_examples(on, columns, labels=spec.labels).examples)
-        _refuse_seen(on, rows, folder)
-    labelled = [example for example in rows if example.label is not None]
-    if not labelled:
-        raise CalibrationError("calibrate: rows must carry labels; none does. Give labelled rows.")
-    return labelled
-
-
-def _refuse_seen(on: str, rows: Sequence[Example], folder: RunFolder) -> None:
-    """Raise where rows of a file stand in another role of the run, letter case and white space aside."""
-    roles: tuple[Role, ...] = ("test", "train", "validation")
-    for role in roles:
-        known = folder.rows(role)
-        texts = {_plain(example) for example in known}
-        groups = {key for example in known for key in example.groups} if role == "test" else set()
-        num_shared = sum(_plain(row) in texts or not groups.isdisjoint(row.groups) for row in rows)
-        if num_shared:
-            why = (
-                "Thresholds and calibrators see calibration rows only"
-                if role == "test"
-                else "A model is too sure of rows that it was trained on"
-            )
-            raise LeakError(
-                f"calibrate: {on} must hold no row or group of the {role} role; it holds {num_shared}. {why}: "
-                "choose other rows."
-            )
-
-
-def _plain(example: Example) -> tuple[str, str]:
-    return " ".join(example.document.casefold().split()), " ".join(example.question.casefold().split())
-
-
 class Recalibrated(NamedTuple):
     """A model calibrated again.
 
@@ -239,8 +186,8 @@ def calibrate_run(
     Args:
         run: The run directory.
         settings: None: those of the run.
-        on: A file of labelled rows from another site, read with the run's column mapping; None: the run's own
-            calibration role.
+        on: A file of labelled rows from another site, read with the run's column mapping, or parquet files of this
+            model's predictions of such rows; None: the run's own calibration role.
         base: Where the base weights are, if they moved.
 
     Raises:
@@ -253,17 +200,15 @@ def calibrate_run(
     asked = config.calibrate if settings is None else settings
     classifier = classifier_of(folder, base=base)
     old, spec = classifier.bundle, classifier.spec
-    rows = calibration_rows(folder, spec, on)
-    logits = classifier.class_logits(rows)
-    bundle = _with_decision(old, rows, logits, asked)
+    rows = labelled_rows(folder, classifier, on)
+    bundle = _with_decision(old, rows, asked)
     found = Recalibrated(bundle)
     if on is not None:
-        groups = [f"g{group}" for group in components(rows)]
-        before = grouped(judge(rows, logits, old.calibrator, old.rule), groups)
+        before = grouped(judge(rows.examples, rows.logits, old.calibrator, old.rule), rows.groups)
         found = Recalibrated(
             bundle,
             _figures(before, spec, config.evaluate),
-            _figures(_cross_fitted(rows, logits, groups, spec, asked), spec, config.evaluate),
+            _figures(_cross_fitted(rows, spec, asked), spec, config.evaluate),
         )
     save_calibration(bundle, folder.model)
     return found
@@ -274,14 +219,9 @@ def grouped(predictions: Sequence[Prediction], groups: Sequence[str]) -> list[Pr
     return [replace(row, group=group) for row, group in zip(predictions, groups, strict=True)]
 
 
-def _cross_fitted(
-    rows: Sequence[Example],
-    logits: NDArray[np.float64],
-    groups: Sequence[str],
-    spec: TaskSpec,
-    settings: CalibrationSettings,
-) -> list[Prediction]:
+def _cross_fitted(rows: LabelledRows, spec: TaskSpec, settings: CalibrationSettings) -> list[Prediction]:
     """Each row judged by a calibrator that saw no row of its group."""
+    examples, logits, groups = rows
     names = sorted(set(groups))
     if len(names) < NUM_FOLDS:
         raise CalibrationError(
@@ -290,12 +230,12 @@ def _cross_fitted(
         )
     fold_of = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % NUM_FOLDS, strict=True))
     fold_N = np.array([fold_of[group] for group in groups])
-    labels = [str(row.label) for row in rows]
+    labels = [str(row.label) for row in examples]
     found: list[Prediction] = []
     for fold in range(NUM_FOLDS):
         seen, unseen = (np.flatnonzero(is_in).tolist() for is_in in (fold_N != fold, fold_N == fold))
         calibrator, rule = fit_decision(logits[seen], [labels[row] for row in seen], spec, settings)
-        judged = judge([rows[row] for row in unseen], logits[unseen], calibrator, rule)
+        judged = judge([examples[row] for row in unseen], logits[unseen], calibrator, rule)
         # Each fold has a threshold of its own; the decisions stay.
         found += grouped([replace(row, threshold=None) for row in judged], [groups[row] for row in unseen])
     return found

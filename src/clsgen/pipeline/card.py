@@ -9,10 +9,10 @@ from typing import Any
 from huggingface_hub import ModelCard, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
+from clsgen.artifacts import read_record
 from clsgen.evaluation.curves import curves
 from clsgen.evaluation.table import tabulate
 from clsgen.export.hub_card import FIGURE, CardFacts, Licence, hub_card
-from clsgen.model.checkpoint import read_record
 from clsgen.model.embedded import EMBEDDED_FOLDER
 from clsgen.pipeline.evaluate import is_predicted
 from clsgen.pipeline.folder import RunFolder

@@ -7,11 +7,12 @@ from typing import Any
 
 from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.config.prediction import EvaluateSettings
+from clsgen.data.prediction_columns import read_prediction_columns
 from clsgen.data.predictions import read_predictions
 from clsgen.data.scores import ScoreColumns, read_scores
 from clsgen.errors import ConfigError, DataError
 from clsgen.evaluation.evaluate import Context, evaluate, evaluate_table
-from clsgen.evaluation.table import table_of_scores
+from clsgen.evaluation.table import table_of_columns, table_of_scores
 from clsgen.types import TaskSpec
 
 
@@ -27,16 +28,38 @@ def evaluate_file(source: Path, output: Path, *, positive: str | None = None) ->
         DataError: A broken line, a duplicate id, a probability outside [0, 1], or an unknown positive label.
     """
     predictions = read_predictions(source)
-    labels = tuple(predictions[0].probs)
+    result = evaluate(predictions, _spec(source, tuple(predictions[0].probs), positive), settings=EvaluateSettings())
+    make_folder(output)
+    write_json_atomic(output / "metrics.json", result)
+    return result
+
+
+def evaluate_shards(source: Path, output: Path, *, positive: str | None = None) -> dict[str, Any]:
+    """Judge parquet files of predictions: any number of rows, of which no text is held.
+
+    Args:
+        source: A file, a folder or a glob, as `clsgen predict --engine ray` writes them.
+        output: Folder that metrics.json goes to.
+        positive: As for `evaluate_file`.
+
+    Raises:
+        DataError: A file, column or value that can't be used, or an unknown positive label.
+    """
+    columns = read_prediction_columns(str(source))
+    table = table_of_columns(columns, _spec(source, columns.labels, positive))
+    result = evaluate_table(table, settings=EvaluateSettings(), known=Context(), columns={})
+    make_folder(output)
+    write_json_atomic(output / "metrics.json", result)
+    return result
+
+
+def _spec(source: Path, labels: tuple[str, ...], positive: str | None) -> TaskSpec:
+    """The task of anybody's predictions."""
     if len(labels) == 2 and positive is None:
         positive = labels[1]
     if positive is not None and (positive not in labels or len(labels) > 2):
         raise DataError(f"{source}: positive must be one of two labels; got {positive!r} with {list(labels)}.")
-    spec = TaskSpec(source.stem, labels, instruction="", positive=positive)
-    result = evaluate(predictions, spec, settings=EvaluateSettings())
-    make_folder(output)
-    write_json_atomic(output / "metrics.json", result)
-    return result
+    return TaskSpec(source.stem, labels, instruction="", positive=positive)
 
 
 def evaluate_scores(

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from clsgen.artifacts import sha256_of
 from clsgen.config.data import ColumnSettings
-from clsgen.config.load import load_config
 from clsgen.data.columns import ReadExamples
 from clsgen.data.source import read_examples
 from clsgen.data.split import components
-from clsgen.inference.asked import Explain
 from clsgen.inference.batch import QuestionRows, predict_file, predict_files
 from clsgen.inference.panel import Panel
 from clsgen.inference.predictor import Classifier
-from clsgen.types import ExplanationMode
-
-
-class PredictedFile(NamedTuple):
-    """num_rows: lines written. num_resumed: of these, found done. dropped: reason -> rows left out."""
-
-    num_rows: int
-    num_resumed: int
-    dropped: Mapping[str, int]
-
-
-def columns_of(model: Path) -> ColumnSettings:
-    """Where a model's run found text, question, label and id; the default mapping where no run is beside it.
-
-    New rows need no explanation and no groups, so those columns are not asked for.
-    """
-    config_file = model.resolve().parent / "config.yaml"
-    columns = ColumnSettings()
-    if config_file.is_file():
-        data = load_config(config_file).data
-        columns = data.columns
-        if data.question is not None:
-            columns = columns.model_copy(update={"label": data.questions[data.question].label})
-    return columns.model_copy(update={"explanation": None, "group": ()})
+from clsgen.pipeline.model_folder import columns_of
+from clsgen.pipeline.predict_blocks import PredictedFile
+from clsgen.types import Explain, ExplanationMode
 
 
 def rows_of_panel(panel: Panel, source: str, columns: Mapping[str, object]) -> dict[str, ReadExamples]:

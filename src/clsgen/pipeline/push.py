@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clsgen.artifacts import compare_manifest, write_json_atomic, write_manifest
+from clsgen.artifacts import compare_manifest, read_record, write_json_atomic, write_manifest
 from clsgen.errors import ArtifactError, ConfigError, RestrictedError
 from clsgen.export.hub import DATA, Pushed, upload
 from clsgen.export.hub_card import Licence
 from clsgen.inference.panel import question_folders
-from clsgen.model.checkpoint import read_record
 from clsgen.model.hub import is_hub_id
 from clsgen.pipeline.card import licence_of, write_card
 from clsgen.pipeline.evaluate import is_predicted

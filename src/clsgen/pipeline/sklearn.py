@@ -23,13 +23,13 @@ from clsgen.config.render import example_config
 from clsgen.config.run import RunConfig
 from clsgen.data.source import as_text
 from clsgen.errors import ArtifactError, ConfigError, DataError
-from clsgen.inference.asked import Explain, Text, as_examples
+from clsgen.inference.asked import Text, as_examples
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.labels import Classes, classes_of
 from clsgen.pipeline.loading import classifier_of
 from clsgen.pipeline.train import train_run
-from clsgen.types import Example, ExplanationMode, Prediction
+from clsgen.types import Example, Explain, ExplanationMode, Prediction
 
 _COLUMNS = {"text": ["text"], "question": "question", "label": "label", "explanation": "explanation", "id": "id"}
 _OWN = ("output", "data.task", "data.train", "data.test", "data.questions", "data.question", "data.split.num_folds")

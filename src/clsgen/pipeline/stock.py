@@ -14,11 +14,11 @@ from clsgen.clients import Completion, FoldedEndpoint
 from clsgen.data.template import Prompt, Renderer
 from clsgen.errors import ConfigError
 from clsgen.export.record import FoldedRecord
-from clsgen.inference.asked import Explain, Text, as_examples, explained, wants_reason
+from clsgen.inference.asked import Text, as_examples, explained, wants_reason
 from clsgen.llm.hosts import check_host
 from clsgen.model import backbone
 from clsgen.model.decision import judge
-from clsgen.types import Example, ExplanationMode, Prediction
+from clsgen.types import Example, Explain, ExplanationMode, Prediction
 
 NUM_LOGPROBS = 20
 """Alternatives asked for at a step: what servers give unless told otherwise. The classes come before all else."""

@@ -11,14 +11,14 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from clsgen.artifacts import make_folder, run_record, write_json_atomic
+from clsgen.artifacts import make_folder, read_record, run_record, write_json_atomic
 from clsgen.config.load import load_config, save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.split import Split, check_disjoint
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.attention import blocked_attention
-from clsgen.model.checkpoint import Bundle, merged, read_record, save_bundle
+from clsgen.model.checkpoint import Bundle, merged, save_bundle
 from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_rule
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.prepare import Prepared, prepare, prepare_questions, summary

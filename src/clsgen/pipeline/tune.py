@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clsgen.artifacts import sha256_of, write_json_atomic
+from clsgen.artifacts import write_json_atomic
 from clsgen.config.policy import THRESHOLDS
 from clsgen.config.prediction import CalibrationSettings
-from clsgen.data.split import components
 from clsgen.errors import ConfigError
 from clsgen.evaluation.arrays import FloatArray, weighted_mean
 from clsgen.evaluation.decisions import confusion
@@ -20,7 +19,8 @@ from clsgen.evaluation.intervals import Draws, Statistic, cluster_bootstrap, dra
 from clsgen.evaluation.thresholds import OperatingPoints, choose_threshold, operating_points, pareto_front
 from clsgen.model.checkpoint import save_calibration
 from clsgen.model.decision import DecisionRule
-from clsgen.pipeline.calibrate import calibration_rows, changed, fit_rule
+from clsgen.pipeline.calibrate import changed, fit_rule
+from clsgen.pipeline.calibration_rows import digest_of, labelled_rows
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.loading import classifier_of
 from clsgen.report.figures import draw_operating_points
@@ -75,15 +75,15 @@ def tune_run(
             f"tune: the task must have two labels; got {list(spec.labels)}. With more, the largest probability decides."
         )
     settings = changed("tune", CalibrationSettings(threshold="half"), threshold=policy, abstain=abstain)
-    rows = calibration_rows(folder, spec, on)
-    probs = bundle.calibrator.probs(classifier.class_logits(rows))
+    rows, logits, own_groups = labelled_rows(folder, classifier, on)
+    probs = bundle.calibrator.probs(logits)
     label = np.array([spec.labels.index(str(row.label)) for row in rows])
     is_positive = (label == spec.positive_index).astype(np.int64)
     prob = probs[:, spec.positive_index]
     fitted = fit_rule(probs, label, spec, settings)
     kept = bundle.rule if policy is None else fitted
     rule = replace(kept, abstention=bundle.rule.abstention if abstain is None else fitted.abstention)
-    groups = [f"g{group}" for group in components(rows)] if on else [folder.groups()[row.id] for row in rows]
+    groups = own_groups if on else [folder.groups()[row.id] for row in rows]
     draws = draw_groups(groups, is_positive, num_draws=config.evaluate.num_bootstrap, seed=config.evaluate.seed)
     points = operating_points(prob, is_positive)
     policies = _compared(rule, _Rows(prob, is_positive, draws, config.evaluate.confidence))
@@ -92,7 +92,7 @@ def tune_run(
         "num_rows": len(rows),
         "num_positive": points.num_positive,
         "num_groups": len(set(groups)),
-        "rows": "calibration role" if on is None else sha256_of(Path(on)),
+        "rows": "calibration role" if on is None else digest_of(on),
         "chosen": rule.to_json(),
         "policies": policies,
         "front": _front(points),

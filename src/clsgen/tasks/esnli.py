@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clsgen.config.data import DataSettings
 from clsgen.data.source import read_rows
-from clsgen.data.split import normalized
+from clsgen.data.ties import normalized
 from clsgen.errors import DataError
 from clsgen.tasks.files import cell, find_layout, known_label
 from clsgen.types import Example, TaskData, TaskSpec
