@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ import pytest
 
 import tiny
 from clsgen import Classifier, Prediction, StockClassifier
+from clsgen.data.predictions import read_predictions
+from clsgen.data.source import write_examples
 from clsgen.errors import ArtifactError, ClientError, ConfigError, DataError, RestrictedError, TemplateError
 from clsgen.export.record import FoldedRecord
 from clsgen.pipeline.export import export_run
+from conftest import Ran
 from stock_server import DIALECTS, Stock, serving
 
 ROWS = tiny.examples(10)
@@ -122,3 +125,44 @@ def test_a_model_without_reasons_gives_none(folded: Path, tmp_path: Path) -> Non
     replace(FoldedRecord.load(tmp_path / "m"), has_explanations=False).save(tmp_path / "m")
     with pytest.raises(ConfigError, match="explain must be none"):
         StockClassifier(tmp_path / "m", "http://127.0.0.1:1/v1").predict(["a text"], explain="all")
+
+
+def test_predict_sends_a_file_to_the_server(
+    folded: Path, native: Classifier, tmp_path: Path, command: Callable[..., Ran]
+) -> None:
+    write_examples(tmp_path / "rows.jsonl", ROWS, is_restricted=False)
+    out = tmp_path / "out.jsonl"
+    with serving(Stock(folded, "ids", max_logprobs=20).complete) as url:
+        options = (
+            "-m",
+            folded,
+            "-o",
+            out,
+            "--text",
+            "document",
+            "--id",
+            "id",
+            "--engine",
+            "openai",
+            "--explain",
+            "all",
+        )
+        ran = command("predict", tmp_path / "rows.jsonl", *options, "--endpoint", url, "--served-name", "weather")
+    assert ran.code == 0, ran.err
+    found = [replace(row, group=None) for row in read_predictions(out)]
+    same(found, native.predict(ROWS, explain="all"))
+
+
+def test_predict_without_an_address(folded: Path, tmp_path: Path, command: Callable[..., Ran]) -> None:
+    for options, words in (
+        (("--engine", "openai"), "--endpoint http"),
+        (("--endpoint", "http://localhost:1/v1"), "goes with --engine openai"),
+    ):
+        ran = command("predict", "rows.jsonl", "-m", folded, "-o", tmp_path / "o.jsonl", *options)
+        assert ran.code != 0
+        assert words in " ".join(ran.err.split())
+
+
+def test_a_prior_is_applied(folded: Path, native: Classifier) -> None:
+    with serving(Stock(folded, "ids", max_logprobs=20).complete) as url, StockClassifier(folded, url) as classifier:
+        same(classifier.predict(ROWS, prior=[0.9, 0.1]), native.predict(ROWS, prior=[0.9, 0.1]))

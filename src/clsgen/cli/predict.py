@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -34,47 +35,92 @@ def predict(
         Literal["none", "all", "uncertain", "positive"], typer.Option(help="For which rows a reason is written.")
     ] = "none",
     mode: Annotated[Literal["free", "decision"], typer.Option(help="Explanation mode.")] = "free",
-    text: Annotated[
-        list[str] | None, typer.Option(help="Column(s) of the document; by default those of the model's run.")
-    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Column(s) of the document; by default the run's.")] = None,
     question: Annotated[str | None, typer.Option(help="Column of the question.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the label, copied to the output where known.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Column(s) that tie rows together.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", help="Column of the id.")] = None,
-    prior: Annotated[
-        str | None, typer.Option(help="Prevalence of each label at this site, in the order of the labels: 0.95,0.05")
-    ] = None,
+    prior: Annotated[str | None, typer.Option(help="Prevalence of each label there, in their order: 0.95,0.05")] = None,
     engine: Annotated[
-        Literal["auto", "local", "plain", "ray"],
+        Literal["auto", "local", "plain", "ray", "openai"],
         typer.Option(
             help="In this process: auto or local, the fast engine where it can; plain, the readable reference. "
-            "ray: in one process a GPU or core, for many rows."
+            "ray: in one process a GPU or core, for many rows. openai: a server of the model's folded export."
         ),
     ] = "auto",
     workers: Annotated[
         int | None, typer.Option(help="ray: at most so many processes; by default one a GPU, else one a core.")
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="openai: the server's address, such as http://localhost:8000/v1; its key is OPENAI_API_KEY."),
+    ] = None,
+    served_name: Annotated[
+        str | None, typer.Option(help="openai: what the server calls the model; by default the folder's name.")
     ] = None,
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
 ) -> None:
     """Give each text a calibrated probability and, where asked for, a reason; run again to go on after a kill."""
     if not (model / "clsgen.json").is_file() and (model / "model").is_dir():
         model = model / "model"
-    given = {"text": text, "question": question, "label": label, "group": group, "id": row_id}
-    columns = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v}
+    columns = _given(text=text, question=question, label=label, group=group, id=row_id)
     wanted = Wanted(explain, mode, _prior(prior))
+    _check_engine(engine, workers, endpoint)
+    work = Work(model, source, output, columns_of(model).model_copy(update=columns), wanted, base)
     if engine == "ray":
-        work = Work(model, source, output, columns_of(model).model_copy(update=columns), wanted, base)
         with row_progress("predicting") as on_progress:
-            found = predict_many(work, num_workers=workers, on_progress=on_progress)
+            _tell(predict_many(work, num_workers=workers, on_progress=on_progress), output)
+    elif engine == "openai":
+        _tell(_predict_there(work, endpoint, served_name), output)
     else:
-        if workers is not None:
-            raise ConfigError("predict: --workers goes with --engine ray. Leave it out, or name that engine.")
-        kind: Literal["auto", "plain"] = "plain" if engine == "plain" else "auto"
-        found = _predict_here(Here(model, source, output, base, kind), columns, wanted, has_label=label is not None)
+        here = Here(model, source, output, base, "plain" if engine == "plain" else "auto")
+        _tell(_predict_here(here, columns, wanted, has_label=label is not None), output)
+
+
+def _given(**columns: str | list[str] | None) -> dict[str, object]:
+    """What was named of the columns."""
+    return {name: tuple(given) if isinstance(given, list) else given for name, given in columns.items() if given}
+
+
+def _check_engine(engine: str, workers: int | None, endpoint: str | None) -> None:
+    """Refuse options of an engine that is not the one named."""
+    for name, value, its in (("--workers", workers, "ray"), ("--endpoint", endpoint, "openai")):
+        if value is not None and engine != its:
+            raise ConfigError(f"predict: {name} goes with --engine {its}. Leave it out, or name that engine.")
+
+
+def _tell(found: PredictedFile, output: Path) -> None:
     resumed = f" ({found.num_resumed} found done)" if found.num_resumed else ""
     console.print(f"{found.num_rows} rows{resumed} -> {output}", soft_wrap=True)
     if found.dropped:
         console.print("Left out: " + ", ".join(f"{count} {reason}" for reason, count in found.dropped.items()) + ".")
+
+
+def _predict_there(work: Work, endpoint: str | None, served_name: str | None) -> PredictedFile:
+    """Let a server of the folded model read and write."""
+    from clsgen.pipeline.predict import predict_source
+    from clsgen.pipeline.stock import StockClassifier
+
+    if endpoint is None:
+        raise ConfigError("predict: --engine openai needs the server's address: --endpoint http://localhost:8000/v1")
+    quiet_libraries()
+    explain, mode, prior = work.wanted
+    key = os.environ.get("OPENAI_API_KEY")
+    with (
+        StockClassifier(work.model, endpoint, model=served_name, api_key=key) as classifier,
+        row_progress("predicting") as on_progress,
+    ):
+        return predict_source(
+            classifier,
+            work.model,
+            work.source,
+            work.output,
+            columns=work.columns,
+            explain=explain,
+            mode=mode,
+            prior=prior,
+            on_progress=on_progress,
+        )
 
 
 class Here(NamedTuple):

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from clsgen.data.columns import is_unicode
 from clsgen.data.template import ParsedExplanation
 from clsgen.errors import DataError
-from clsgen.types import Example, Explain, ExplanationMode, Prediction
+from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
 
 Text = str | Example
+
+
+class Predictor(Protocol):
+    """Whatever gives predictions of texts: a `Classifier` here, or a client of a server."""
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the probabilities."""
+
+    def check_options(
+        self, *, explain: Explain = "none", mode: ExplanationMode = "free", prior: Sequence[float] | None = None
+    ) -> None:
+        """Refuse what doesn't suit the model, before any text is read."""
+
+    def predict(
+        self,
+        texts: Sequence[Text],
+        *,
+        explain: Explain = "none",
+        mode: ExplanationMode = "free",
+        prior: Sequence[float] | None = None,
+    ) -> list[Prediction]:
+        """Predictions in the order of the texts."""
 
 
 def as_examples(texts: Iterable[Text]) -> list[Example]:

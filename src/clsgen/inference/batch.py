@@ -12,14 +12,14 @@ from typing import BinaryIO, NamedTuple
 from clsgen.data.plan import RowsHash
 from clsgen.data.split import components
 from clsgen.errors import ArtifactError
+from clsgen.inference.asked import Predictor
 from clsgen.inference.panel import Panel
 from clsgen.inference.partial import WINDOW, Wanted, check_seal, json_lines, locked, seal_of, with_groups
-from clsgen.inference.predictor import Classifier
 from clsgen.types import Example, Explain, ExplanationMode, Prediction
 
 
 def predict_file(
-    classifier: Classifier,
+    classifier: Predictor,
     examples: Sequence[Example],
     output: Path,
     *,

@@ -260,7 +260,7 @@ class Classifier:
                     yield StreamEvent("done", progress.prediction)
 
     def check_options(
-        self, *, explain: Explain, mode: ExplanationMode = "free", prior: Sequence[float] | None = None
+        self, *, explain: Explain = "none", mode: ExplanationMode = "free", prior: Sequence[float] | None = None
     ) -> None:
         """Refuse options of `predict` that don't suit the model, before any text is read.
 

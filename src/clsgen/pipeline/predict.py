@@ -10,9 +10,9 @@ from clsgen.config.data import ColumnSettings
 from clsgen.data.columns import ReadExamples
 from clsgen.data.source import read_examples
 from clsgen.data.split import components
+from clsgen.inference.asked import Predictor
 from clsgen.inference.batch import QuestionRows, predict_file, predict_files
 from clsgen.inference.panel import Panel
-from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.model_folder import columns_of
 from clsgen.pipeline.predict_blocks import PredictedFile
 from clsgen.types import Explain, ExplanationMode
@@ -67,7 +67,7 @@ def predict_panel(
 
 
 def predict_source(
-    classifier: Classifier,
+    classifier: Predictor,
     model: Path,
     source: str,
     output: Path,

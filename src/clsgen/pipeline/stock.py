@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,18 @@ from clsgen.data.template import Prompt, Renderer
 from clsgen.errors import ConfigError
 from clsgen.export.record import FoldedRecord
 from clsgen.inference.asked import Text, as_examples, explained, wants_reason
+from clsgen.inference.partial import Wanted, check_wanted
 from clsgen.llm.hosts import check_host
 from clsgen.model import backbone
 from clsgen.model.decision import judge
-from clsgen.types import Example, Explain, ExplanationMode, Prediction
+from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
 
 NUM_LOGPROBS = 20
 """Alternatives asked for at a step: what servers give unless told otherwise. The classes come before all else."""
+
+
+_MARGIN = 0.1
+"""Rows this near the threshold are uncertain, as for `Classifier`."""
 
 
 class StockClassifier:
@@ -92,46 +97,69 @@ class StockClassifier:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the probabilities."""
-        return self.record.spec.labels
+        return self.spec.labels
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task: labels in the order of the probabilities, instruction, positive label."""
+        return self.record.spec
+
+    def check_options(
+        self, *, explain: Explain = "none", mode: ExplanationMode = "free", prior: Sequence[float] | None = None
+    ) -> None:
+        """Refuse what doesn't suit the model, before anything is asked.
+
+        Raises:
+            ConfigError: An unknown value, or an explanation of a model that was trained without.
+            CalibrationError: A prior for a model that saw no calibration row.
+        """
+        check_wanted(
+            Wanted(explain, mode, None if prior is None else tuple(prior)),
+            spec=self.spec,
+            has_explanations=self.record.has_explanations,
+            calibrator=self.record.calibrator,
+        )
 
     def predict(
-        self, texts: Sequence[Text], *, explain: Explain = "none", mode: ExplanationMode = "free", margin: float = 0.1
+        self,
+        texts: Sequence[Text],
+        *,
+        explain: Explain = "none",
+        mode: ExplanationMode = "free",
+        prior: Sequence[float] | None = None,
     ) -> list[Prediction]:
         """Probabilities, decisions and reasons, in the order of the texts.
 
         Args:
             texts: Texts or examples.
-            explain: For which rows a reason is written: "none", "all", "uncertain" or "positive".
+            explain: For which rows a reason is written: "none", "all", "uncertain" (within 0.1 of the threshold) or
+                "positive".
             mode: "free" takes one request a row where all are explained, unless the server does not tell the
                 log-probabilities of what is banned; else there is a second one for rows with a reason.
-            margin: explain="uncertain" takes rows this near the threshold.
+            prior: Prevalence of each label where the texts come from; None: that of the calibration rows.
 
         Raises:
+            ConfigError, CalibrationError: As for `check_options`.
             DataError: An empty text, or a question that leaves no room for it.
             ClientError: The server can't be reached, refuses, or tells too little.
         """
-        return list(self.stream(as_examples(texts), explain=explain, mode=mode, margin=margin))
-
-    def stream(
-        self, examples: Sequence[Example], *, explain: Explain, mode: ExplanationMode, margin: float = 0.1
-    ) -> Iterator[Prediction]:
-        """The same, one by one as they come, in order."""
-        if explain != "none" and not self.record.has_explanations:
-            raise ConfigError("predict: explain must be none for a model that was not trained to explain.")
+        self.check_options(explain=explain, mode=mode, prior=prior)
+        examples = as_examples(texts)
+        wanted = Wanted(explain, mode, None if prior is None else tuple(prior))
 
         def one(example: Example) -> Prediction:
-            return self._one(example, explain, mode, margin)
+            return self._one(example, wanted)
 
         pool = ThreadPoolExecutor(self._concurrency)
         try:
-            yield from pool.map(one, examples)
+            return list(pool.map(one, examples))
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _one(self, example: Example, explain: Explain, mode: ExplanationMode, margin: float) -> Prediction:
+    def _one(self, example: Example, wanted: Wanted) -> Prediction:
         prompt = self.renderer.prompt(example.document, example.question)
-        template = self.record.template
-        if explain == "all" and mode == "free" and self._tells_classes_while_writing:
+        mode, template = wanted.mode, self.record.template
+        if wanted.explain == "all" and mode == "free" and self._tells_classes_while_writing:
             banned = self.record.free_banned_ids
             found = self._endpoint.read_and_write(
                 prompt.ids, max_tokens=template.max_explanation_tokens, banned_ids=banned
@@ -139,11 +167,11 @@ class StockClassifier:
             if found.class_logprobs:
                 words = self.renderer.decode(self.renderer.forced("free"))
                 text = found.text.lstrip().removeprefix(words)
-                prediction = self._judged(example, prompt, found.class_logprobs)
+                prediction = self._judged(example, prompt, found.class_logprobs, wanted.prior)
                 return self._explained(prediction, found._replace(text=text), mode)
             self._tells_classes_while_writing = False
-        prediction = self._judged(example, prompt, self._endpoint.read(prompt.ids))
-        if not wants_reason(prediction, explain, positive=self.record.spec.positive, margin=margin):
+        prediction = self._judged(example, prompt, self._endpoint.read(prompt.ids), wanted.prior)
+        if not wants_reason(prediction, wanted.explain, positive=self.spec.positive, margin=_MARGIN):
             return prediction
         forced = self.renderer.forced(mode, prediction.decision)
         room = template.max_explanation_tokens - len(forced)
@@ -153,8 +181,12 @@ class StockClassifier:
         parsed = self.renderer.parse_text(found.text, mode)
         return explained(prediction, parsed, mode, has_ended=found.has_ended)
 
-    def _judged(self, example: Example, prompt: Prompt, class_logprobs: Sequence[float]) -> Prediction:
+    def _judged(
+        self, example: Example, prompt: Prompt, class_logprobs: Sequence[float], prior: Sequence[float] | None
+    ) -> Prediction:
         """Probability and decision of class log-probabilities, which are class logits but for a constant."""
         logits_1C = np.array([class_logprobs], dtype=np.float64)
-        (prediction,) = judge([example], logits_1C - logits_1C.mean(), self.record.calibrator, self.record.rule)
+        (prediction,) = judge(
+            [example], logits_1C - logits_1C.mean(), self.record.calibrator, self.record.rule, prior=prior
+        )
         return replace(prediction, num_document_tokens_cut=prompt.num_cut_tokens)
