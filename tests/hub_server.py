@@ -23,7 +23,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 TOKEN = "hf_stand_in"
-LARGE_BYTES = 2000
+LARGE_BYTES = 12_000
 """From this size on a file is stored by its hash, as weights are on the hub."""
 
 
@@ -133,21 +133,14 @@ def make_app(hub: Hub) -> FastAPI:
 
     @app.post("/api/models/{org}/{model}/preupload/{revision}")
     async def preupload(request: Request, org: str, model: str, revision: str) -> Response:
-        repo = hub.repos[f"{org}/{model}"]
-        ignored = repo.commits[str(repo.at(revision))].get(".gitignore", b"").decode().split()
-        files = (await request.json())["files"]
-        return JSONResponse(
-            {
-                "files": [
-                    {
-                        "path": each["path"],
-                        "uploadMode": "lfs" if each["size"] >= LARGE_BYTES else "regular",
-                        "shouldIgnore": each["path"] in ignored,
-                    }
-                    for each in files
-                ]
-            }
-        )
+        present = hub.files(f"{org}/{model}", revision)
+        ignored = present.get(".gitignore", b"").decode().split()
+        files = []
+        for each in (await request.json())["files"]:
+            name, is_large = each["path"], each["size"] >= LARGE_BYTES
+            told = {"path": name, "uploadMode": "lfs" if is_large else "regular", "shouldIgnore": name in ignored}
+            files.append(told | ({"oid": _stored_as(present[name])} if name in present else {}))
+        return JSONResponse({"files": files})
 
     @app.post("/{org}/{model}.git/info/lfs/objects/batch")
     async def batch(request: Request, org: str, model: str) -> Response:
@@ -221,6 +214,10 @@ def make_app(hub: Hub) -> FastAPI:
 def _oid(content: bytes) -> str:
     """What git calls the file."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _stored_as(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest() if len(content) >= LARGE_BYTES else _oid(content)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from stock_server import Stock, serving
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "decisions")
-WITH_PYTHON = ["reference/python.md", "how-to/recalibrate.md", "how-to/lcd.md", "how-to/export.md"]
+WITH_PYTHON = ["reference/python.md", "how-to/recalibrate.md", "how-to/lcd.md", "how-to/export.md", "how-to/sklearn.md"]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)?(?:#[^)]*)?\)")

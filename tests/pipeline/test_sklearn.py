@@ -185,6 +185,27 @@ def test_a_model_of_whole_numbers_predicts_whole_numbers():
     assert made.classifier().spec.positive == "5"
 
 
+def test_more_than_two_classes_are_columns_in_the_order_of_the_labels():
+    labels = [("rain", "sun", "storm")[at % 3] for at in range(len(X))]
+    texts = [f"Note {at}: it was {label}." for at, label in enumerate(labels)]
+    reasons = [f"The note says {label}." for label in labels]
+    made = ClsgenClassifier(SETTINGS, train__max_steps=150).fit(texts, labels, explanations=reasons)
+    assert made.classes_.tolist() == ["rain", "storm", "sun"] == list(made.classifier().labels)
+    probs = made.predict_proba(texts)
+    assert made.predict(texts).tolist() == made.classes_[probs.argmax(axis=1)].tolist()
+    assert made.score(texts, labels) > 0.8
+
+
+def test_a_fit_that_fails_leaves_no_temporary_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ConfigError):
+        ClsgenClassifier(SETTINGS, train__max_steps="many").fit(X, Y)
+    assert list(tmp_path.iterdir()) == []
+    made = ClsgenClassifier(SETTINGS, train__max_steps=1).fit(X, Y)
+    assert [folder.stat().st_mode & 0o777 for folder in tmp_path.iterdir()] == [0o700]
+    assert made.run_.parent.parent == tmp_path
+
+
 def test_examples_keep_their_question(fitted):
     asked = [Example(str(at), row.document, f"Is it wet on day {at}?") for at, row in enumerate(ROWS)]
     made = ClsgenClassifier(SETTINGS, train__max_steps=2).fit(asked, Y)

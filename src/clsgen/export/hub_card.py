@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from clsgen.types import CONTRACT_SENTENCE, TaskSpec
+from clsgen.types import CONTRACT_SENTENCE, EMBEDDED, TaskSpec
 
 FIGURE = "reliability.png"
 _PROBABILITY = ("auroc", "auprc", "brier", "log_loss", "ece", "ece_reference", "smooth_ece", "calibration_slope",
@@ -210,7 +210,6 @@ def _limits(facts: CardFacts) -> str:
         "Probabilities hold for texts like the calibration rows. At a site with another prevalence pass `prior=`, and "
         "calibrate on rows of your own before anybody acts on them.",
         f"Reasons can be wrong. {CONTRACT_SENTENCE}",
-        "One training run: another seed gives other figures.",
     ]
     shared = {role: number for role, number in ((facts.run or {}).get("shared_with_test") or {}).items() if number}
     if shared:
@@ -228,7 +227,8 @@ def _licence(facts: CardFacts) -> str:
         said = f"The files of the base, {base}, name no licence. Look it up before you use the model."
     else:
         link = f" ({licence.link})" if licence.link else ""
-        of = "" if base == "scratch" else f" The base is {base}: its terms hold for what is derived from it."
+        name = "clsgen's embedded model" if base == EMBEDDED else base
+        of = "" if base == "scratch" else f" The base is {name}: its terms hold for what is derived from it."
         said = f"{licence.name or licence.identifier}{link}.{of}"
     return f"## Licence\n\n{said}"
 

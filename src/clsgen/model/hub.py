@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -19,7 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from clsgen.artifacts import MANIFEST, read_manifest
-from clsgen.errors import HubError
+from clsgen.errors import ClsgenError, HubError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LOGIN = "`hf auth login` (or set HF_TOKEN) with an account that may"
@@ -72,6 +73,8 @@ def told(repo_id: str, what: str) -> Iterator[None]:
     """
     try:
         yield
+    except ClsgenError:
+        raise
     except GatedRepoError:
         raise HubError(
             f"{repo_id} must {what}; it is gated. Accept its terms on the hub, then {_LOGIN} read it."
@@ -90,7 +93,9 @@ def told(repo_id: str, what: str) -> Iterator[None]:
         advice = f"{_LOGIN} do that." if status in (401, 403) else "Try again later."
         message = " ".join((error.server_message or type(error).__name__).split())
         raise HubError(f"{repo_id} must {what}; the hub answered {status}: {message}. {advice}") from None
-    except (LocalEntryNotFoundError, OSError) as error:
+    except (RuntimeError, ValueError) as error:  # an upload that broke off, a large file that is refused
+        raise HubError(f"{repo_id} must {what}; {' '.join(str(error).split())} Try again.") from None
+    except (LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
         raise HubError(
             f"{repo_id} must {what}; it is no folder here nor in the hub's cache, and the hub can't be reached "
             f"({type(error).__name__}). Check the path, or the connection and HF_HUB_OFFLINE."

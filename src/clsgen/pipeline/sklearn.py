@@ -110,9 +110,14 @@ class ClsgenClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(rows, y, explanations, groups)
         found = classes_of(y)
         folder = _new_folder(self.output)
-        config = self._config(found, folder, explanations)
-        _write(folder / "rows.jsonl", rows, found, explanations, groups)
-        run = train_run(config)
+        try:
+            config = self._config(found, folder, explanations)
+            _write(folder / "rows.jsonl", rows, found, explanations, groups)
+            run = train_run(config)
+        except BaseException:
+            if self.output is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._forget()
         if self.output is None:
             shutil.rmtree(RunFolder(run).checkpoints, ignore_errors=True)
