@@ -30,7 +30,6 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 _MAX_TEMPORARY = 24
 """Characters of a folder for Ray's files: the path of a socket holds 107, and Ray adds about 80."""
