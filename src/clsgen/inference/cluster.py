@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +76,18 @@ class BlockWorker:
         return {"num_rows": [block.num_rows], "kind": [kind], "message": [str(refusal or "")]}
 
 
+def check_ray(num_workers: int | None) -> None:
+    """Refuse what can't be started, before anything is.
+
+    Raises:
+        ConfigError: Ray is not installed, or no number of workers.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError("predict: Ray must be installed for --engine ray. Run: pip install 'clsgen[ray]'")
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f"predict: --workers must be 1 or more; got {num_workers}. Leave it out to use all there is.")
+
+
 def predict_blocks(
     job: Job, blocks: Sequence[Block], *, num_workers: int | None, on_done: Callable[[int], None]
 ) -> None:
@@ -89,13 +102,13 @@ def predict_blocks(
         on_done: Called with the number of rows of each block that was finished.
 
     Raises:
-        ConfigError: Ray is not installed, or there is none at RAY_ADDRESS.
+        ConfigError: There is no Ray at RAY_ADDRESS.
         HardwareError: Workers die again and again.
         ClsgenError: What a worker refused.
     """
     if not blocks:
         return
-    with _ray(num_workers) as ray:
+    with _ray() as ray:
         pool = _pool(ray, num_workers)
         compute = ray.data.ActorPoolStrategy(
             min_size=1,
@@ -148,20 +161,14 @@ def _pool(ray: Any, num_workers: int | None) -> _Pool:
 
 
 @contextmanager
-def _ray(num_workers: int | None) -> Iterator[Any]:
+def _ray() -> Iterator[Any]:
     """Ray, joined or started; what was started is ended."""
-    if num_workers is not None and num_workers < 1:
-        raise ConfigError(
-            f"predict: --workers must be 1 or more; got {num_workers}. Leave it out for one a GPU or core."
-        )
     os.environ.update(_ENVIRONMENT)
     if not os.environ.get(ADDRESS):
         os.environ.update(_OWN, RAY_AUTH_TOKEN=secrets.token_hex(32))
-    try:
-        import ray  # noqa: PLC0415  (the extra `ray`; seconds)
-        import ray.data  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError("predict: Ray must be installed for --engine ray. Run: pip install 'clsgen[ray]'") from error
+    import ray  # noqa: PLC0415  (the extra `ray`; seconds)
+    import ray.data  # noqa: PLC0415
+
     where = None if len(tempfile.gettempdir()) <= _MAX_TEMPORARY else "/tmp"
     with (
         tempfile.TemporaryDirectory(prefix="clsgen-ray-", dir=where, ignore_cleanup_errors=True) as folder,

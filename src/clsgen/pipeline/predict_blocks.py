@@ -15,7 +15,7 @@ from clsgen.data.plan import Plan, plan_blocks
 from clsgen.data.shards import shard_files
 from clsgen.errors import ArtifactError, RestrictedError
 from clsgen.inference.blocks import BLOCK_ROWS, SEAL_FILE, Job, form_of, join_blocks, unfinished, write_groups
-from clsgen.inference.cluster import ADDRESS, predict_blocks
+from clsgen.inference.cluster import ADDRESS, check_ray, predict_blocks
 from clsgen.inference.partial import Wanted, check_seal, check_wanted, locked, seal_of
 from clsgen.model.calibrator import Calibrator
 from clsgen.pipeline.model_folder import ModelFolder
@@ -69,6 +69,7 @@ def predict_many(
         ArtifactError: A partial result of another run is in the way, or the output can't be written.
         RestrictedError: A cluster beyond this machine, for a restricted model.
     """
+    check_ray(num_workers)
     folder = ModelFolder(work.model)
     spec = folder.spec()
     if spec.is_restricted and os.environ.get(ADDRESS):
