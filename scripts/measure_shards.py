@@ -1,9 +1,9 @@
 """Memory of judging, and of reading for a calibrator, sharded predictions with short and with long reasons.
 
-    python scripts/measure_shards.py                     # 200,000 rows; writes docs/benchmarks/shards.md
-    python scripts/measure_shards.py --rows 100000
+    python scripts/measure_shards.py                     # 50,000 rows; writes docs/benchmarks/shards.md
+    python scripts/measure_shards.py --rows 1000000
 
-The same rows are written twice, with reasons of 5 and of 200 words. If texts were held, the second would take as much
+The same rows are written twice, with reasons of 5 and of 800 words. If texts were held, the second would take as much
 more memory as they are long.
 """
 
@@ -26,8 +26,8 @@ from clsgen.artifacts import write_text_atomic
 from clsgen.data.prediction_table import schema_of
 
 PAGE = Path("docs/benchmarks/shards.md")
-NUM_ROWS, NUM_FILES = 200_000, 16
-LENGTHS = (5, 200)
+NUM_ROWS, NUM_FILES = 50_000, 16
+LENGTHS = (5, 800)
 _WORDS = np.array(["patient", "was", "well", "at", "home", "and", "walked", "without", "help", "or", "pain", "today"])
 _READ = "import sys; from clsgen.data.prediction_columns import read_logits; read_logits(sys.argv[1])"
 

@@ -40,6 +40,8 @@ systems where that is the rule.)"""
 _LIVES = 4
 """A worker that dies is started again so often, and a block tried; then something kills them all."""
 
+_MAX_REASON = 300
+
 
 class _Pool(NamedTuple):
     """num_now: workers that fit now. num_most: as many as there may be. resources: of each, as Ray names them."""
@@ -132,11 +134,13 @@ def predict_blocks(
                     raise getattr(errors, found["kind"])(found["message"])
                 on_done(found["num_rows"])
         except ray.exceptions.RayError as error:
-            if isinstance(error, ray.exceptions.RayTaskError):
-                raise
+            if isinstance(error, (ray.exceptions.RayTaskError, ray.exceptions.UserCodeException)):
+                raise  # a bug of ours, with its traceback
+            last = str(error).strip().splitlines()[-1][:_MAX_REASON]
             raise HardwareError(
-                f"predict: workers must live through a block of rows; got {type(error).__name__}, again and again. "
-                "Give them more memory, or use fewer (--workers); what was done is kept: run the same command again."
+                f"predict: workers must live through a block of rows; got, again and again, {type(error).__name__}: "
+                f"{last} Give them more memory, or use fewer (--workers); what was done is kept: run the same command "
+                "again."
             ) from error
 
 

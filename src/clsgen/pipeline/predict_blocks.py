@@ -14,7 +14,16 @@ from clsgen.config.data import ColumnSettings
 from clsgen.data.plan import Plan, plan_blocks
 from clsgen.data.shards import shard_files
 from clsgen.errors import ArtifactError, RestrictedError
-from clsgen.inference.blocks import BLOCK_ROWS, SEAL_FILE, Job, form_of, join_blocks, unfinished, write_groups
+from clsgen.inference.blocks import (
+    BLOCK_ROWS,
+    SEAL_FILE,
+    Job,
+    form_of,
+    join_blocks,
+    remove_half_written,
+    unfinished,
+    write_groups,
+)
 from clsgen.inference.cluster import ADDRESS, check_ray, predict_blocks
 from clsgen.inference.partial import Wanted, check_seal, check_wanted, locked, seal_of
 from clsgen.model.calibrator import Calibrator
@@ -121,7 +130,10 @@ def _run(
                     on_progress(num_done, plan.num_rows)
 
             count(0)
-            predict_blocks(job, todo, num_workers=num_workers, on_done=count)
+            try:
+                predict_blocks(job, todo, num_workers=num_workers, on_done=count)
+            finally:
+                remove_half_written(job)
             join_blocks(job, plan.blocks, output)
             shutil.rmtree(job.folder)
     except OSError as error:
