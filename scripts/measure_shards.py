@@ -53,9 +53,9 @@ def main() -> None:
             read = cost([sys.executable, "-c", _READ, str(parts)])
         lines.append(
             f"| {arguments.rows} | {length} | {num_bytes / 2**20:.0f} | {judged.peak_bytes / 2**20:.0f} | "
-            f"{judged.seconds:.0f} | {read.peak_bytes / 2**20:.0f} | {read.seconds:.0f} |"
+            f"{read.peak_bytes / 2**20:.0f} |"
         )
-        print(lines[-1])
+        print(lines[-1], f"({judged.seconds:.0f} s and {read.seconds:.0f} s)")
     if arguments.rows == NUM_ROWS:
         write_text_atomic(PAGE, page(lines))
 
@@ -109,11 +109,11 @@ def page(lines: Sequence[str]) -> str:
         [
             "# Sharded predictions are judged without their texts",
             "",
-            f"{NUM_FILES} parquet files of generated predictions, once with short reasons and once with long ones. "
-            "Memory is the most that the process held. `python scripts/measure_shards.py` measures all of it.",
+            f"{NUM_FILES} parquet files of generated predictions, once with short reasons and once with long ones. Memory is",
+            "the most that the process held. `python scripts/measure_shards.py` measures all of it.",
             "",
-            "| rows | words a reason | reasons, MiB | `clsgen eval`, MiB | s | reading for a calibrator, MiB | s |",
-            "|---|---|---|---|---|---|---|",
+            "| rows | words a reason | reasons, MiB | `clsgen eval`, MiB | reading for a calibrator, MiB |",
+            "|---|---|---|---|---|",
             *lines,
             "",
         ]
