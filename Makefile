@@ -41,6 +41,7 @@ bench-speed: $(STAMP) benchmarks/.venv/.installed
 	$(BIN)/python benchmarks/run.py --documents 2000
 	$(BIN)/python benchmarks/predict_gpu.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/ray_overhead.py
 
 benchmarks/.venv/.installed: benchmarks/peers.txt constraints.txt
 	$(PYTHON) -m venv benchmarks/.venv
@@ -70,6 +71,7 @@ bench-results: $(STAMP)
 	$(BIN)/python scripts/measure_results.py page
 	$(BIN)/python scripts/measure_evaluation.py 100000 --bootstrap 2000
 	$(BIN)/python scripts/measure_evaluation.py 10000000
+	$(BIN)/python scripts/measure_shards.py
 
 docs-config: $(STAMP)
 	$(BIN)/python scripts/build_docs.py

@@ -16,7 +16,16 @@ from clsgen.data.shards import shard_files
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference import blocks as blocks_module
 from clsgen.inference.batch import predict_file
-from clsgen.inference.blocks import BlockPredictor, Form, Job, form_of, join_blocks, unfinished, write_groups
+from clsgen.inference.blocks import (
+    BlockPredictor,
+    Form,
+    Job,
+    form_of,
+    join_blocks,
+    remove_half_written,
+    unfinished,
+    write_groups,
+)
 from clsgen.inference.partial import Wanted
 from clsgen.inference.predictor import Classifier
 
@@ -91,7 +100,9 @@ def test_only_whole_blocks_count_as_finished(classifier: Classifier, tmp_path: P
     half = job.folder / ".block-0000000.jsonl.1234.tmp"
     half.write_text('{"id": "half a li')
     assert [block.number for block in unfinished(job, plan.blocks)] == [0, 2]
+    remove_half_written(job)
     assert not half.exists()
+    assert job.file_of(1).exists()
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

@@ -102,10 +102,14 @@ class BlockPredictor:
 
 
 def unfinished(job: Job, blocks: Sequence[Block]) -> list[Block]:
-    """Blocks that are yet to be predicted; what a killed process left half written is removed."""
+    """Blocks that are yet to be predicted."""
+    return [block for block in blocks if not job.file_of(block.number).is_file()]
+
+
+def remove_half_written(job: Job) -> None:
+    """Remove what killed workers left under temporary names."""
     for left in job.folder.glob(".*.tmp"):
         left.unlink(missing_ok=True)
-    return [block for block in blocks if not job.file_of(block.number).is_file()]
 
 
 def form_of(output: Path) -> Form:

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,6 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 _MAX_TEMPORARY = 24
 """Characters of a folder for Ray's files: the path of a socket holds 107, and Ray adds about 80."""
@@ -39,6 +39,8 @@ _OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 systems where that is the rule.)"""
 _LIVES = 4
 """A worker that dies is started again so often, and a block tried; then something kills them all."""
+
+_MAX_REASON = 300
 
 
 class _Pool(NamedTuple):
@@ -76,6 +78,18 @@ class BlockWorker:
         return {"num_rows": [block.num_rows], "kind": [kind], "message": [str(refusal or "")]}
 
 
+def check_ray(num_workers: int | None) -> None:
+    """Refuse what can't be started, before anything is.
+
+    Raises:
+        ConfigError: Ray is not installed, or no number of workers.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError("predict: Ray must be installed for --engine ray. Run: pip install 'clsgen[ray]'")
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f"predict: --workers must be 1 or more; got {num_workers}. Leave it out to use all there is.")
+
+
 def predict_blocks(
     job: Job, blocks: Sequence[Block], *, num_workers: int | None, on_done: Callable[[int], None]
 ) -> None:
@@ -90,13 +104,13 @@ def predict_blocks(
         on_done: Called with the number of rows of each block that was finished.
 
     Raises:
-        ConfigError: Ray is not installed, or there is none at RAY_ADDRESS.
+        ConfigError: There is no Ray at RAY_ADDRESS.
         HardwareError: Workers die again and again.
         ClsgenError: What a worker refused.
     """
     if not blocks:
         return
-    with _ray(num_workers) as ray:
+    with _ray() as ray:
         pool = _pool(ray, num_workers)
         compute = ray.data.ActorPoolStrategy(
             min_size=1,
@@ -120,11 +134,13 @@ def predict_blocks(
                     raise getattr(errors, found["kind"])(found["message"])
                 on_done(found["num_rows"])
         except ray.exceptions.RayError as error:
-            if isinstance(error, ray.exceptions.RayTaskError):
-                raise
+            if isinstance(error, (ray.exceptions.RayTaskError, ray.exceptions.UserCodeException)):
+                raise  # a bug of ours, with its traceback
+            last = str(error).strip().splitlines()[-1][:_MAX_REASON]
             raise HardwareError(
-                f"predict: workers must live through a block of rows; got {type(error).__name__}, again and again. "
-                "Give them more memory, or use fewer (--workers); what was done is kept: run the same command again."
+                f"predict: workers must live through a block of rows; got, again and again, {type(error).__name__}: "
+                f"{last} Give them more memory, or use fewer (--workers); what was done is kept: run the same command "
+                "again."
             ) from error
 
 
@@ -149,20 +165,14 @@ def _pool(ray: Any, num_workers: int | None) -> _Pool:
 
 
 @contextmanager
-def _ray(num_workers: int | None) -> Iterator[Any]:
+def _ray() -> Iterator[Any]:
     """Ray, joined or started; what was started is ended."""
-    if num_workers is not None and num_workers < 1:
-        raise ConfigError(
-            f"predict: --workers must be 1 or more; got {num_workers}. Leave it out for one a GPU or core."
-        )
     os.environ.update(_ENVIRONMENT)
     if not os.environ.get(ADDRESS):
         os.environ.update(_OWN, RAY_AUTH_TOKEN=secrets.token_hex(32))
-    try:
-        import ray  # noqa: PLC0415  (the extra `ray`; seconds)
-        import ray.data  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError("predict: Ray must be installed for --engine ray. Run: pip install 'clsgen[ray]'") from error
+    import ray  # noqa: PLC0415  (the extra `ray`; seconds)
+    import ray.data  # noqa: PLC0415
+
     where = None if len(tempfile.gettempdir()) <= _MAX_TEMPORARY else "/tmp"
     with (
         tempfile.TemporaryDirectory(prefix="clsgen-ray-", dir=where, ignore_cleanup_errors=True) as folder,

@@ -14,8 +14,17 @@ from clsgen.config.data import ColumnSettings
 from clsgen.data.plan import Plan, plan_blocks
 from clsgen.data.shards import shard_files
 from clsgen.errors import ArtifactError, RestrictedError
-from clsgen.inference.blocks import BLOCK_ROWS, SEAL_FILE, Job, form_of, join_blocks, unfinished, write_groups
-from clsgen.inference.cluster import ADDRESS, predict_blocks
+from clsgen.inference.blocks import (
+    BLOCK_ROWS,
+    SEAL_FILE,
+    Job,
+    form_of,
+    join_blocks,
+    remove_half_written,
+    unfinished,
+    write_groups,
+)
+from clsgen.inference.cluster import ADDRESS, check_ray, predict_blocks
 from clsgen.inference.partial import Wanted, check_seal, check_wanted, locked, seal_of
 from clsgen.model.calibrator import Calibrator
 from clsgen.pipeline.model_folder import ModelFolder
@@ -69,6 +78,7 @@ def predict_many(
         ArtifactError: A partial result of another run is in the way, or the output can't be written.
         RestrictedError: A cluster beyond this machine, for a restricted model.
     """
+    check_ray(num_workers)
     folder = ModelFolder(work.model)
     spec = folder.spec()
     if spec.is_restricted and os.environ.get(ADDRESS):
@@ -120,7 +130,10 @@ def _run(
                     on_progress(num_done, plan.num_rows)
 
             count(0)
-            predict_blocks(job, todo, num_workers=num_workers, on_done=count)
+            try:
+                predict_blocks(job, todo, num_workers=num_workers, on_done=count)
+            finally:
+                remove_half_written(job)
             join_blocks(job, plan.blocks, output)
             shutil.rmtree(job.folder)
     except OSError as error:
