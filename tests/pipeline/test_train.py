@@ -28,8 +28,9 @@ from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
 from clsgen.pipeline.evaluate_files import evaluate_file
 from clsgen.pipeline.folder import RunFolder
-from clsgen.pipeline.train import last_whole_checkpoint, train_run
+from clsgen.pipeline.train import train_run
 from clsgen.tasks.synthetic import generate_notes
+from clsgen.training.checkpoints import last_whole_checkpoint
 
 
 def config(output: Path, **sections) -> RunConfig:

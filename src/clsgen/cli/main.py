@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import clsgen
-from clsgen.errors import ClsgenError
+from clsgen.errors import ClsgenError, PeerError
 
 
 class Command(NamedTuple):
@@ -93,6 +93,8 @@ def main() -> None:
     """Run the command line; exits 0, 1 (a check failed), 2 (a user's mistake) or 130 (interrupted)."""
     try:
         typer.main.get_command(app)(prog_name="clsgen")
+    except PeerError:  # the process that failed has said why
+        sys.exit(2)
     except ClsgenError as error:
         print(f"clsgen: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -171,6 +171,9 @@ class DualModel(nn.Module):
             decision_BD = hidden_TD[first_B]
             target_ND = hidden_TD[first_B[target_row_N] + target_column_N - decision_B[target_row_N]]
         class_logits_BC = self.head(decision_BD)
+        if target_N is not None and not len(target_N):  # the vocabulary is left alone, its gradient too
+            none = torch.zeros((), device=class_logits_BC.device)
+            return DualOutput(class_logits_BC, None, None, LossSum(none, torch.tensor(0, device=none.device)))
         if target_N is not None and not with_base and self._is_large(target_ND):
             return DualOutput(class_logits_BC, None, None, self._token_loss(target_ND, target_N))
         token_logits_NV = self.vocabulary_logits(target_ND)
