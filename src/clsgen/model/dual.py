@@ -68,6 +68,13 @@ class DualModel(nn.Module):
         """Where the head's weights are."""
         return self.head.weight.device
 
+    @property
+    def may_skip_weights(self) -> bool:
+        """Whether a batch without targets leaves trained weights alone: those of an output layer of its own."""
+        base = backbone.base_of(self.language_model)
+        output = base.get_output_embeddings().weight
+        return bool(output.requires_grad and output is not base.get_input_embeddings().weight)
+
     def hidden(
         self, input_ids_BL: Tensor, attention_mask_BL: Tensor, position_ids_BL: Tensor, cache: Any = None
     ) -> Tensor:

@@ -59,6 +59,7 @@ class DualTrainer(Trainer):
                 f"train: {args.n_gpu} GPUs must each have a process of their own (DataParallel changes the loss). "
                 "Start with `clsgen train ... --launch accelerate`, or set CUDA_VISIBLE_DEVICES to one."
             )
+        args.ddp_find_unused_parameters = model.may_skip_weights
         super().__init__(
             model=model,
             args=args,
