@@ -48,10 +48,13 @@ def train(
         typer.Option("--launch", help="Train in several processes of this machine, one a GPU (or cores of a CPU)."),
     ] = None,
     num_processes: Annotated[int, typer.Option("--num-processes", min=1, help="With --launch: how many.")] = 1,
+    fsdp: Annotated[
+        bool, typer.Option("--fsdp", help="Spread weights and optimizer state over the processes: train.fsdp=true.")
+    ] = False,
 ) -> None:
     """Train, calibrate, choose the threshold, save the model directory."""
     quiet_libraries()
-    settings = load_config(config, overrides or [])
+    settings = load_config(config, [*(overrides or []), *(["train.fsdp=true"] if fsdp else [])])
     if is_dry:
         found = dry_run(settings)
         if found.is_restricted and not show_text:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import TrainerCallback, set_seed
 
@@ -32,6 +32,13 @@ Notify = Callable[[str], None]
 
 NUM_PROBE_ROWS = 32
 """Calibration rows on which a merged model is compared with the unmerged one."""
+
+
+class Fitted(NamedTuple):
+    """history: losses and monitored figures by step. parts: what was prepared, its models trained."""
+
+    history: list[dict[str, Any]]
+    parts: Mapping[str, Prepared]
 
 
 def train_run(
@@ -64,17 +71,35 @@ def train_run(
     join()
     if rank():
         notify = _silent
+    together(lambda: _check_fsdp(config))
     first(lambda: _check_claim(folder, config, is_resumed=is_resumed))
     if is_resumed and first(lambda: _is_complete(config, folder)):
         notify("This run is complete: there is nothing to resume.")
         return folder.path
     parts = together(lambda: _prepared(config))
     first(lambda: _begin_all(config, parts, notify=notify))
-    history = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
+    if config.train.fsdp:
+        notify("FSDP: no explanation is written while training; the weights are spread over the processes.")
+    fitted = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
     leave()
     if is_first():
-        _finish_all(config, parts, history, is_merged=is_merged, notify=notify)
+        _finish_all(config, fitted, is_merged=is_merged, notify=notify)
     return folder.path
+
+
+def _check_fsdp(config: RunConfig) -> None:
+    """Whether the weights can be spread."""
+    if config.train.fsdp and num_ranks() == 1:
+        raise ConfigError(
+            "train.fsdp must be false in a run of one process: there is nothing to spread over. Start several: "
+            "clsgen train ... --launch accelerate --num-processes N --fsdp."
+        )
+    if config.train.fsdp and config.model.tuning in ("activated", "qlora"):
+        raise ConfigError(
+            f"train.fsdp can't spread model.tuning: {config.model.tuning}; "
+            + ("its weights are 4-bit blocks. " if config.model.tuning == "qlora" else "it reads weights by itself. ")
+            + "Leave --fsdp out, or use lora."
+        )
 
 
 def _silent(message: str) -> None:
@@ -99,17 +124,10 @@ def _begin_all(config: RunConfig, parts: Mapping[str, Prepared], *, notify: Noti
         _begin(configs[name], prepared, notify=_named(name, notify))
 
 
-def _finish_all(
-    config: RunConfig,
-    parts: Mapping[str, Prepared],
-    history: list[dict[str, Any]],
-    *,
-    is_merged: bool,
-    notify: Notify,
-) -> None:
+def _finish_all(config: RunConfig, fitted: Fitted, *, is_merged: bool, notify: Notify) -> None:
     """Calibrate and save every model of the run."""
     notify("Calibrating on the calibration rows, through the serving path.")
-    configs = _configs(config)
+    configs, (history, parts) = _configs(config), fitted
     bundles = {name: _finish(configs[name], prepared, history) for name, prepared in parts.items()}
     if is_merged:  # when every adapter is saved: merging takes it out of the language model that they share
         for name, bundle in bundles.items():
@@ -161,11 +179,11 @@ def fit(
     *,
     is_resumed: bool,
     callbacks: Sequence[TrainerCallback] = (),
-) -> list[dict[str, Any]]:
+) -> Fitted:
     """Run the trainer; the models of `parts`, one a question, are the best ones afterwards.
 
     Returns:
-        The trainer's log: losses and monitored figures by step.
+        The log, and `parts` themselves or, of spread weights, what was built anew in their place.
     """
     task, train = task_of(config, parts), config.train
     trainer = DualTrainer(
@@ -176,6 +194,7 @@ def fit(
         objective=objective_of(train, task.class_weights, task.spans),
         pad_id=next(iter(parts.values())).built.pad_id,
         on_evaluate=task.on_evaluate,
+        is_sharded=train.fsdp,
         callbacks=[*callbacks, *early_stopping(train.patience)],
     )
     checkpoint = together(lambda: last_whole_checkpoint(folder.checkpoints)) if is_resumed else None
@@ -188,9 +207,23 @@ def fit(
         with blocked_attention(task.model.language_model) if is_bfloat16(train) else nullcontext():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         state = {"log_history": trainer.state.log_history}
+    if train.fsdp:
+        parts = _built_anew(config, trainer, parts)
+    else:
+        hand_out(task, parts)
+    return Fitted(state["log_history"], parts)
+
+
+def _built_anew(config: RunConfig, trainer: DualTrainer, parts: Mapping[str, Prepared]) -> Mapping[str, Prepared]:
+    """The parts with models that hold all weights, the trained ones among them; in the first process alone."""
+    weights = trainer.trained_weights()
+    if rank():
+        return parts
+    parts = _prepared(config)
+    task = task_of(config, parts)
+    task.model.load_trained_state(weights, where="the processes' parts")
     hand_out(task, parts)
-    history: list[dict[str, Any]] = state["log_history"]
-    return history
+    return parts
 
 
 def _uncalibrated(config: RunConfig, prepared: Prepared) -> Bundle:
@@ -259,7 +292,8 @@ def _check_same_steps(folder: RunFolder, config: RunConfig) -> None:
     """The configuration is the one that the run began with, or shares a step's rows out to more or fewer processes."""
     began = load_config(folder.config_file)
     num_began = read_record(folder.manifest).get("num_processes", 1) if folder.manifest.is_file() else num_ranks()
-    if began != _accumulating(config, began.train.gradient_accumulation):
+    free = {name: getattr(began.train, name) for name in ("gradient_accumulation", "fsdp")}
+    if began != config.model_copy(update={"train": config.train.model_copy(update=free)}):
         raise ConfigError(
             f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
             f"{folder.config_file.name} there. Undo the change, or choose another output."
@@ -271,11 +305,6 @@ def _check_same_steps(folder: RunFolder, config: RunConfig) -> None:
             f"took; {num_ranks()} would take {config.train.gradient_accumulation * num_ranks()}. Set "
             f"train.gradient_accumulation to {num_batches} over the number of processes."
         )
-
-
-def _accumulating(config: RunConfig, gradient_accumulation: int) -> RunConfig:
-    train = config.train.model_copy(update={"gradient_accumulation": gradient_accumulation})
-    return config.model_copy(update={"train": train})
 
 
 def _check_same_rows(folder: RunFolder, hashes: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers.trainer_utils import rotate_checkpoints
 
 from clsgen.artifacts import MANIFEST, check_manifest, make_folder, write_manifest
-from clsgen.errors import ArtifactError
+from clsgen.errors import ArtifactError, TrainingError
 
 
 def begin(folder: Path) -> None:
@@ -53,3 +53,11 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     except ArtifactError as error:
         raise ArtifactError(f"{error} Or delete {newest.name}, to go on from the checkpoint before it.") from None
     return newest
+
+
+def unwritten(folder: Path, error: Exception) -> TrainingError:
+    """The error of a checkpoint that could not be written."""
+    return TrainingError(
+        f"train: checkpoint {folder.name} must be written; {error}. Earlier checkpoints are whole: free some space or "
+        "mend the folder's rights, then run the same command with --resume."
+    )
