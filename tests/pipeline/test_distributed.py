@@ -353,3 +353,47 @@ def test_num_processes_without_launch_is_refused(tmp_path, command, base):
     assert ran.code == 2
     assert "--num-processes goes with --launch accelerate" in ran.err
     assert not RunFolder(tmp_path / "r").path.exists()
+
+
+# ---- FSDP2 ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_spread_weights_end_where_one_process_does(tmp_path, base, tuning):
+    one = small(tmp_path / "one", base, dropout=0.0, tuning=tuning, gradient_accumulation=2, learning_rate=1e-3)
+    spread = small(tmp_path / "spread", base, dropout=0.0, tuning=tuning, gradient_checkpointing=True)
+    spread = spread.model_copy(update={"train": spread.train.model_copy(update={"learning_rate": 1e-3})})
+    assert train(one).returncode == 0
+    done = train(spread, "--launch", "accelerate", "--num-processes", 2, "--fsdp")
+    assert done.returncode == 0, done.stderr
+    assert "FSDP: no explanation is written while training" in done.stdout
+    assert_same_model(tmp_path / "one", tmp_path / "spread", tolerance=1e-5)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_spread_weights_is_resumed_by_one_process(tmp_path, base):
+    """And one of two plain processes by spread ones: a checkpoint does not tell who wrote it."""
+    sections = {"dropout": 0.0, "tuning": "full", "learning_rate": 1e-3}
+    whole = small(tmp_path / "whole", base, gradient_accumulation=2, **sections)
+    assert train(whole).returncode == 0
+    spread = small(tmp_path / "r", base, fsdp=True, **sections)
+    assert train_with(("kill", 6, "1"), spread, processes=2).returncode == 128 + signal.SIGKILL
+    assert last_whole_checkpoint(tmp_path / "r/checkpoints").name == "checkpoint-4"
+    alone = small(tmp_path / "r", base, gradient_accumulation=2, **sections)
+    assert train(alone, "--resume").returncode == 0
+    assert_same_model(tmp_path / "whole", tmp_path / "r", tolerance=1e-5)
+    plain = small(tmp_path / "p", base, **sections)
+    assert train_with(("kill", 6, "1"), plain, processes=2).returncode == 128 + signal.SIGKILL
+    done = train(plain, "--resume", "--launch", "accelerate", "--num-processes", 2, "--fsdp")
+    assert done.returncode == 0, done.stderr
+    assert_same_model(tmp_path / "whole", tmp_path / "p", tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"), [("lora", "must be false in a run of one process"), ("full", "must be false")]
+)
+def test_one_process_has_nothing_to_spread_over(tmp_path, base, tuning, message):
+    with pytest.raises(ConfigError, match=message):
+        train_run(small(tmp_path / "r", base, tuning=tuning, fsdp=True))
+    assert not (tmp_path / "r").exists()

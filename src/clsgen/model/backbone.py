@@ -221,12 +221,6 @@ def body_of(model: nn.Module) -> nn.Module:
     return cast(nn.Module, base_of(model).base_model)
 
 
-def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The decoder's layers, first to last."""
-    stacks = [child for child in body_of(model).children() if isinstance(child, nn.ModuleList)]
-    return [layer for stack in stacks for layer in stack]
-
-
 def project(model: nn.Module, hidden_ND: Tensor) -> Tensor:
     """Vocabulary logits of chosen positions only.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -29,9 +29,15 @@ def shard(model: DualModel) -> None:
     What stands outside the layers (embeddings, output layer, class head) is together during a whole step.
     """
     mesh = init_device_mesh(model.device.type, (num_ranks(),))
-    for layer in backbone.layers_of(model.language_model):
+    for layer in _layers(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
+
+
+def _layers(model: DualModel) -> list[nn.Module]:
+    """The decoder's layers, first to last."""
+    stacks = [part for part in backbone.body_of(model.language_model).children() if isinstance(part, nn.ModuleList)]
+    return [layer for stack in stacks for layer in stack]
 
 
 def put_away(model: DualModel) -> None:
