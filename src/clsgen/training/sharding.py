@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clsgen.model import backbone
 from clsgen.model.dual import DualModel
-from clsgen.training.ranks import num_ranks
+from clsgen.training.ranks import num_ranks, rank
 
 
 class Whole(NamedTuple):
@@ -48,8 +48,14 @@ def put_away(model: DualModel) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor, on the CPU; every process must ask for it at the same moment."""
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+    """The whole of a tensor, on the CPU; every process must ask for it at the same moment.
+
+    The first process alone gets a spread one; the others get an empty one, so that one memory holds it all.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor.cpu()
+    full = tensor.full_tensor()
+    return full.cpu() if rank() == 0 else full.new_empty(0)
 
 
 def spread_like(tensor: Tensor, other: Tensor) -> Tensor:
@@ -60,7 +66,7 @@ def spread_like(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def whole_optimizer_state(optimizer: Any) -> dict[str, Any]:
-    """What `optimizer.state_dict()` would be in one process; every process must ask for it at the same moment."""
+    """What `optimizer.state_dict()` would be in one process; see `whole`."""
     record = optimizer.state_dict()
     state = {
         index: {name: whole(value) if isinstance(value, Tensor) else value for name, value in entry.items()}

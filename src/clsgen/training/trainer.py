@@ -271,10 +271,6 @@ class DualTrainer(Trainer):
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         self.store_flos()
         spread = self._put_together() if self._is_sharded else None
-        if self.state.best_global_step:
-            best = folder.with_name(f"checkpoint-{self.state.best_global_step}")
-            if best == folder or best.is_dir():
-                self.state.best_model_checkpoint = str(best)
         try:
             first(lambda: begin(folder))
             together(lambda: self._write(folder, spread))
@@ -293,6 +289,10 @@ class DualTrainer(Trainer):
     def _write(self, folder: Path, spread: Whole | None) -> None:
         """This process's files of a checkpoint, `trainer_state.json` last."""
         try:
+            if self.state.best_global_step:
+                best = folder.with_name(f"checkpoint-{self.state.best_global_step}")
+                if best.is_dir():
+                    self.state.best_model_checkpoint = str(best)
             if self.args.should_save:
                 self._save(str(folder), None if spread is None else spread.weights)
             if spread is None:
