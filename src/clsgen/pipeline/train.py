@@ -291,7 +291,8 @@ def _check_claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> N
 def _check_same_steps(folder: RunFolder, config: RunConfig) -> None:
     """The configuration is the one that the run began with, or shares a step's rows out to more or fewer processes."""
     began = load_config(folder.config_file)
-    num_began = read_record(folder.manifest).get("num_processes", 1) if folder.manifest.is_file() else num_ranks()
+    manifest = RunFolder(Path(next(iter(_configs(config).values())).output)).manifest  # of a question as of a run
+    num_began = read_record(manifest)["num_processes"] if manifest.is_file() else num_ranks()
     free = {name: getattr(began.train, name) for name in ("gradient_accumulation", "fsdp")}
     if began != config.model_copy(update={"train": config.train.model_copy(update=free)}):
         raise ConfigError(
