@@ -9,6 +9,8 @@
     │   └── HardwareError             the setting needs a device that is not there
     ├── ArtifactError (ValueError)    a missing, misshapen or altered file in a model or run directory
     ├── TrainingError (RuntimeError)  a loss that is not finite, a checkpoint that can't be written
+    │   └── PeerError                 another process of the same run failed, and says why
+    ├── RunStopped (RuntimeError)     a run that was asked to stop, with all that it takes to go on
     ├── CalibrationError (ValueError) too few or unusable rows to fit a calibrator
     ├── TeacherError (RuntimeError)   a language model that finally gave no usable answer
     │   └── BudgetError               the next request could pass the budget
@@ -54,6 +56,14 @@ class ArtifactError(ClsgenError, ValueError):
 
 class TrainingError(ClsgenError, RuntimeError):
     """Training can't go on: a loss that is not finite, a checkpoint that can't be written."""
+
+
+class PeerError(TrainingError):
+    """Another process of the same run failed; that one says why."""
+
+
+class RunStopped(ClsgenError, RuntimeError):
+    """A run was asked to stop (SIGTERM) and did, with all on the disk that it takes to go on."""
 
 
 class CalibrationError(ClsgenError, ValueError):

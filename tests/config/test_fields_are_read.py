@@ -162,6 +162,7 @@ CASES: dict[str, Case] = {
     "train.label_smoothing": Case(0.1, objective("label_smoothing")),
     "train.kl_weight": Case(0.1, kept_copy, {**BASE, "model.tuning": "full"}),
     "train.precision": Case("bfloat16", argument("bf16")),
+    "train.fsdp": Case(True, refusal),  # one process has nobody to spread over
     "train.gradient_checkpointing": Case(True, trainer(recomputes)),
     "train.seed": Case(1, model_of(weights)),
     "train.eval_steps": Case(2, argument("eval_steps")),

@@ -17,6 +17,7 @@ import sklearn.metrics as reference
 from safetensors.torch import load_file
 
 import tiny
+from clsgen.artifacts import write_manifest
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, CalibrationError, ConfigError, DataError, LeakError, RestrictedError
@@ -28,8 +29,9 @@ from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
 from clsgen.pipeline.evaluate_files import evaluate_file
 from clsgen.pipeline.folder import RunFolder
-from clsgen.pipeline.train import last_whole_checkpoint, train_run
+from clsgen.pipeline.train import train_run
 from clsgen.tasks.synthetic import generate_notes
+from clsgen.training.checkpoints import last_whole_checkpoint
 
 
 def config(output: Path, **sections) -> RunConfig:
@@ -293,10 +295,12 @@ def test_what_can_not_work_is_refused_before_training_and_by_the_dry_run(tmp_pat
 
 
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
-    for step, state in ((2, "{}"), (10, '{"global'), (6, "{}")):
+    for step, is_sealed in ((2, True), (10, False), (6, True)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
-        (folder / "trainer_state.json").write_text(state)
+        (folder / "trainer_state.json").write_text("{}")
+        if is_sealed:
+            write_manifest(folder)
     (tmp_path / "checkpoint-14").mkdir()
     assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
     assert last_whole_checkpoint(tmp_path / "nothing") is None

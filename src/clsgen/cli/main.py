@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import clsgen
-from clsgen.errors import ClsgenError
+from clsgen.errors import ClsgenError, PeerError
 
 
 class Command(NamedTuple):
@@ -98,6 +98,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
     try:
         typer.main.get_command(app)(prog_name="clsgen")
+    except PeerError:  # the process that failed has said why
+        sys.exit(2)
     except ClsgenError as error:
         print(f"clsgen: error: {error}", file=sys.stderr)
         sys.exit(2)

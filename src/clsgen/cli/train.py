@@ -1,7 +1,9 @@
-"""`clsgen train`: the main job."""
+"""`clsgen train`: the main job, in one process or several."""
 
 from __future__ import annotations
 
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +13,21 @@ from clsgen.cli.console import console, quiet_libraries
 from clsgen.cli.dry_run import show_dry_run
 from clsgen.cli.training_display import TrainingDisplay
 from clsgen.config.load import load_config
-from clsgen.errors import RestrictedError
+from clsgen.config.run import RunConfig
+from clsgen.errors import ConfigError, RestrictedError, RunStopped
 from clsgen.inference.panel import question_folders
 from clsgen.pipeline.dry_run import dry_run
+from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.launch import launch, ranks_command
 from clsgen.pipeline.train import train_run
+from clsgen.training.ranks import is_first
+from clsgen.training.stopping import StopOnSignal
+
+
+class Launcher(StrEnum):
+    """What starts several processes."""
+
+    accelerate = "accelerate"
 
 
 def train(
@@ -30,10 +43,18 @@ def train(
         bool, typer.Option("--dry-run", help="Show parameters, memory, lengths and three rendered rows; train nothing.")
     ] = False,
     show_text: Annotated[bool, typer.Option("--show-text", help="Print texts of a restricted task.")] = False,
+    launcher: Annotated[
+        Launcher | None,
+        typer.Option("--launch", help="Train in several processes of this machine, one a GPU (or cores of a CPU)."),
+    ] = None,
+    num_processes: Annotated[int, typer.Option("--num-processes", min=1, help="With --launch: how many.")] = 1,
+    fsdp: Annotated[
+        bool, typer.Option("--fsdp", help="Spread weights and optimizer state over the processes: train.fsdp=true.")
+    ] = False,
 ) -> None:
     """Train, calibrate, choose the threshold, save the model directory."""
     quiet_libraries()
-    settings = load_config(config, overrides or [])
+    settings = load_config(config, [*(overrides or []), *(["train.fsdp=true"] if fsdp else [])])
     if is_dry:
         found = dry_run(settings)
         if found.is_restricted and not show_text:
@@ -42,7 +63,46 @@ def train(
         return
     if show_text:
         raise RestrictedError("train: --show-text goes with --dry-run; training prints no text. Leave it out.")
-    run = train_run(settings, is_resumed=resume, is_merged=merge, callbacks=[TrainingDisplay()], notify=console.print)
-    folders = question_folders(run)
-    models = [f"Model: {folder / 'model'}" for folder in folders.values()] or [f"Model: {run / 'model'}"]
-    console.print("\n".join([*models, f"Next:  clsgen eval {run}"]), soft_wrap=True)
+    if launcher is not None:
+        code = launch(ranks_command(_without_launch(sys.argv[1:])), num_processes=num_processes)
+        raise typer.Exit(code)
+    if num_processes != 1:
+        raise ConfigError("train: --num-processes goes with --launch accelerate. Add it, or leave both out.")
+    stop = StopOnSignal()
+    try:
+        with stop.listening():
+            run = train_run(
+                settings,
+                is_resumed=resume,
+                is_merged=merge,
+                callbacks=[TrainingDisplay(), stop],
+                notify=console.print,
+            )
+    except RunStopped as stopped:
+        _tell_how_to_go_on(stopped, settings)
+        return
+    if is_first():
+        folders = question_folders(run)
+        models = [f"Model: {folder / 'model'}" for folder in folders.values()] or [f"Model: {run / 'model'}"]
+        console.print("\n".join([*models, f"Next:  clsgen eval {run}"]), soft_wrap=True)
+
+
+def _tell_how_to_go_on(stopped: RunStopped, settings: RunConfig) -> None:
+    if is_first():
+        is_begun = RunFolder(Path(settings.output)).config_file.is_file()
+        how = (
+            "Go on: the same command with --resume." if is_begun else "Nothing was written: run the same command again."
+        )
+        console.print(f"{stopped} {how}", soft_wrap=True)
+
+
+def _without_launch(arguments: list[str]) -> list[str]:
+    """The arguments without --launch and --num-processes, for the processes that they start."""
+    kept, words = [], iter(arguments)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in ("--launch", "--num-processes"):
+            kept.append(word)
+        elif not value:
+            next(words, None)
+    return kept

@@ -44,6 +44,11 @@ class TrainSettings(Section):
         "auto", description="Autocast of the forward; auto: bfloat16 where the machine is fast at it."
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations in the backward: less memory.")
+    fsdp: bool = Field(
+        False,
+        description="Spread weights, gradients and optimizer state over the processes of the run (FSDP2); it must have "
+        "several.",
+    )
     seed: int = Field(0, ge=0, description="Seed of initialisation, data order, dropout and mode draws.")
     eval_steps: int | None = Field(
         None, ge=1, description="Steps between evaluations and checkpoints; null: once an epoch."

@@ -171,6 +171,8 @@ class DualModel(nn.Module):
             decision_BD = hidden_TD[first_B]
             target_ND = hidden_TD[first_B[target_row_N] + target_column_N - decision_B[target_row_N]]
         class_logits_BC = self.head(decision_BD)
+        if target_N is None and not len(target_row_N):  # the vocabulary is left alone
+            return DualOutput(class_logits_BC, None, None)
         if target_N is not None and not with_base and self._is_large(target_ND):
             return DualOutput(class_logits_BC, None, None, self._token_loss(target_ND, target_N))
         token_logits_NV = self.vocabulary_logits(target_ND)
@@ -254,8 +256,8 @@ class DualModel(nn.Module):
         seen: set[int] = set()
         state = {}
         for name, parameter in self.named_parameters(remove_duplicate=False):
-            if parameter.requires_grad and parameter.data_ptr() not in seen:
-                seen.add(parameter.data_ptr())
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
                 state[name] = parameter.detach()
         return state
 

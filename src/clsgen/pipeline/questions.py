@@ -125,11 +125,12 @@ def link_same_files(folders: Sequence[Path]) -> None:
 
 
 def _watched(config: RunConfig, prepared: Prepared) -> OnEvaluate:
+    is_writing = prepared.has_explanations and not config.train.fsdp  # spread weights answer in all processes or none
     return monitor(
         prepared.built.renderer,
         prepared.split.roles["validation"],
         pad_id=prepared.built.pad_id,
-        num_explanations=config.train.num_monitor_explanations if prepared.has_explanations else 0,
+        num_explanations=config.train.num_monitor_explanations if is_writing else 0,
     )
 
 
@@ -152,7 +153,7 @@ def _watched_together(watched: Mapping[str, OnEvaluate], spans: Sequence[tuple[i
 
 def _is_packed(config: RunConfig, model: DualModel) -> bool:
     """On a CPU alone: a GPU is served better by one padded batch than by a product a row."""
-    if config.train.gradient_checkpointing or torch.cuda.is_available():
+    if config.train.gradient_checkpointing or config.train.fsdp or torch.cuda.is_available():
         return False
     is_packed = not base_of(model.language_model).config.attention_dropout and can_read(model.language_model.eval())
     return bool(is_packed)

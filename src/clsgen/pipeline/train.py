@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 
 from clsgen.artifacts import make_folder, read_record, run_record, write_json_atomic
 from clsgen.config.load import load_config, save_config
@@ -23,7 +22,9 @@ from clsgen.pipeline.calibrate import calibrated, identity_calibrator, identity_
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.prepare import Prepared, prepare, prepare_questions, summary
 from clsgen.pipeline.questions import hand_out, is_joint, link_same_files, part_configs, task_of
+from clsgen.training.checkpoints import last_whole_checkpoint
 from clsgen.training.objective import check_trackers, is_bfloat16, objective_of, training_arguments
+from clsgen.training.ranks import first, is_first, join, leave, num_ranks, rank, together
 from clsgen.training.trainer import DualTrainer, early_stopping
 from clsgen.types import Example
 
@@ -31,6 +32,13 @@ Notify = Callable[[str], None]
 
 NUM_PROBE_ROWS = 32
 """Calibration rows on which a merged model is compared with the unmerged one."""
+
+
+class Fitted(NamedTuple):
+    """history: losses and monitored figures by step. parts: what was prepared, its models trained."""
+
+    history: list[dict[str, Any]]
+    parts: Mapping[str, Prepared]
 
 
 def train_run(
@@ -60,18 +68,66 @@ def train_run(
     if is_merged and config.model.tuning == "activated":
         raise ConfigError("train: --merge needs an adapter that acts on every token; activated does not. Leave it out.")
     folder = RunFolder(Path(config.output))
-    _check_claim(folder, config, is_resumed=is_resumed)
-    if is_resumed and _is_complete(config, folder):
+    join()
+    if rank():
+        notify = _silent
+    together(lambda: _check_fsdp(config))
+    first(lambda: _check_claim(folder, config, is_resumed=is_resumed))
+    if is_resumed and first(lambda: _is_complete(config, folder)):
         notify("This run is complete: there is nothing to resume.")
         return folder.path
-    configs = part_configs(config) if is_joint(config) else {"": config}
+    parts = together(lambda: _prepared(config))
+    first(lambda: _begin_all(config, parts, notify=notify))
+    if config.train.fsdp:
+        notify("FSDP: no explanation is written while training; the weights are spread over the processes.")
+    fitted = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
+    leave()
+    if is_first():
+        _finish_all(config, fitted, is_merged=is_merged, notify=notify)
+    return folder.path
+
+
+def _check_fsdp(config: RunConfig) -> None:
+    """Whether the weights can be spread."""
+    if config.train.fsdp and num_ranks() == 1:
+        raise ConfigError(
+            "train.fsdp must be false in a run of one process: there is nothing to spread over. Start several: "
+            "clsgen train ... --launch accelerate --num-processes N --fsdp."
+        )
+    if config.train.fsdp and config.model.tuning in ("activated", "qlora"):
+        raise ConfigError(
+            f"train.fsdp can't spread model.tuning: {config.model.tuning}; "
+            + ("its weights are 4-bit blocks. " if config.model.tuning == "qlora" else "it reads weights by itself. ")
+            + "Leave --fsdp out, or use lora."
+        )
+
+
+def _silent(message: str) -> None:
+    """Every process would say the same."""
+
+
+def _configs(config: RunConfig) -> dict[str, RunConfig]:
+    return part_configs(config) if is_joint(config) else {"": config}
+
+
+def _prepared(config: RunConfig) -> dict[str, Prepared]:
     parts = prepare_questions(config) if is_joint(config) else {"": prepare(config)}
     check_trackers(config.train.report_to)
-    save_config(config, _made(folder, parts.values()).config_file)
+    return parts
+
+
+def _begin_all(config: RunConfig, parts: Mapping[str, Prepared], *, notify: Notify) -> None:
+    """Write what the run directory says before the first step, and tell it."""
+    save_config(config, _made(RunFolder(Path(config.output)), parts.values()).config_file)
+    configs = _configs(config)
     for name, prepared in parts.items():
         _begin(configs[name], prepared, notify=_named(name, notify))
-    history = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
+
+
+def _finish_all(config: RunConfig, fitted: Fitted, *, is_merged: bool, notify: Notify) -> None:
+    """Calibrate and save every model of the run."""
     notify("Calibrating on the calibration rows, through the serving path.")
+    configs, (history, parts) = _configs(config), fitted
     bundles = {name: _finish(configs[name], prepared, history) for name, prepared in parts.items()}
     if is_merged:  # when every adapter is saved: merging takes it out of the language model that they share
         for name, bundle in bundles.items():
@@ -79,8 +135,7 @@ def train_run(
             save_bundle(whole, RunFolder(Path(configs[name].output)).model)
     if is_joint(config):
         link_same_files([RunFolder(Path(each.output)).model for each in configs.values()])
-        write_json_atomic(folder.manifest, {"questions": list(parts), "history": history})
-    return folder.path
+        write_json_atomic(RunFolder(Path(config.output)).manifest, {"questions": list(parts), "history": history})
 
 
 def _made(folder: RunFolder, parts: Iterable[Prepared]) -> RunFolder:
@@ -124,11 +179,11 @@ def fit(
     *,
     is_resumed: bool,
     callbacks: Sequence[TrainerCallback] = (),
-) -> list[dict[str, Any]]:
+) -> Fitted:
     """Run the trainer; the models of `parts`, one a question, are the best ones afterwards.
 
     Returns:
-        The trainer's log: losses and monitored figures by step.
+        The log, and `parts` themselves or, of spread weights, what was built anew in their place.
     """
     task, train = task_of(config, parts), config.train
     trainer = DualTrainer(
@@ -139,9 +194,12 @@ def fit(
         objective=objective_of(train, task.class_weights, task.spans),
         pad_id=next(iter(parts.values())).built.pad_id,
         on_evaluate=task.on_evaluate,
+        is_sharded=train.fsdp,
         callbacks=[*callbacks, *early_stopping(train.patience)],
     )
-    checkpoint = last_whole_checkpoint(folder.checkpoints) if is_resumed else None
+    checkpoint = together(lambda: last_whole_checkpoint(folder.checkpoints)) if is_resumed else None
+    if rank():  # dropout of its own; the first process draws what a single one would
+        set_seed(train.seed + rank())
     if checkpoint is not None and (state := finished_state(checkpoint)) is not None:
         best = state["best_model_checkpoint"]
         trainer.restore(checkpoint if best is None else folder.checkpoints / Path(best).name)
@@ -149,9 +207,23 @@ def fit(
         with blocked_attention(task.model.language_model) if is_bfloat16(train) else nullcontext():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         state = {"log_history": trainer.state.log_history}
+    if train.fsdp:
+        parts = _built_anew(config, trainer, parts)
+    else:
+        hand_out(task, parts)
+    return Fitted(state["log_history"], parts)
+
+
+def _built_anew(config: RunConfig, trainer: DualTrainer, parts: Mapping[str, Prepared]) -> Mapping[str, Prepared]:
+    """The parts with models that hold all weights, the trained ones among them; in the first process alone."""
+    weights = trainer.trained_weights()
+    if rank():
+        return parts
+    parts = _prepared(config)
+    task = task_of(config, parts)
+    task.model.load_trained_state(weights, where="the processes' parts")
     hand_out(task, parts)
-    history: list[dict[str, Any]] = state["log_history"]
-    return history
+    return parts
 
 
 def _uncalibrated(config: RunConfig, prepared: Prepared) -> Bundle:
@@ -190,21 +262,6 @@ def merged_and_compared(bundle: Bundle, rows: Sequence[Example]) -> Bundle:
     return whole
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; None where there is none.
-
-    The Trainer writes trainer_state.json last, so a checkpoint whose state can be read is whole.
-    """
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for checkpoint in checkpoints:
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return checkpoint
-    return None
-
-
 def finished_state(checkpoint: Path) -> dict[str, Any] | None:
     """The trainer's state of a checkpoint after which no step is left (all done, or stopped early); else None."""
     state = read_record(checkpoint / "trainer_state.json")
@@ -223,15 +280,31 @@ def _check_claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> N
     if is_resumed:
         if not folder.config_file.is_file():
             raise ArtifactError(f"{folder.path}: --resume needs a run to go on with; none is there. Leave it out.")
-        if load_config(folder.config_file) != config:
-            raise ConfigError(
-                f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
-                f"{folder.config_file.name} there. Undo the change, or choose another output."
-            )
+        _check_same_steps(folder, config)
     elif folder.config_file.exists():
         raise ConfigError(
             f"output must be a new run directory; {folder.path} holds a run. Choose another (output=...), delete it, "
             "or go on with it by --resume."
+        )
+
+
+def _check_same_steps(folder: RunFolder, config: RunConfig) -> None:
+    """The configuration is the one that the run began with, or shares a step's rows out to more or fewer processes."""
+    began = load_config(folder.config_file)
+    manifest = RunFolder(Path(next(iter(_configs(config).values())).output)).manifest  # of a question as of a run
+    num_began = read_record(manifest)["num_processes"] if manifest.is_file() else num_ranks()
+    free = {name: getattr(began.train, name) for name in ("gradient_accumulation", "fsdp")}
+    if began != config.model_copy(update={"train": config.train.model_copy(update=free)}):
+        raise ConfigError(
+            f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
+            f"{folder.config_file.name} there. Undo the change, or choose another output."
+        )
+    num_batches = began.train.gradient_accumulation * num_began
+    if num_batches != config.train.gradient_accumulation * num_ranks():
+        raise ConfigError(
+            f"{folder.path}: --resume needs steps of {num_batches} batches as before, which {num_began} process(es) "
+            f"took; {num_ranks()} would take {config.train.gradient_accumulation * num_ranks()}. Set "
+            f"train.gradient_accumulation to {num_batches} over the number of processes."
         )
 
 
@@ -250,6 +323,7 @@ def _record(config: RunConfig, prepared: Prepared, hashes: Mapping[str, str]) ->
         **run_record(config, hashes),
         "dropped": dict(prepared.dropped),
         "explanation_sources": dict(prepared.sources),
+        "num_processes": num_ranks(),
         "restricted": prepared.spec.is_restricted,
         "rows": _num_rows(prepared.split),
         "shared_with_test": {

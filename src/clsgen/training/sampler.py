@@ -12,7 +12,7 @@ MEGABATCHES = 50
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """Row indices, each once an epoch.
+    """Row indices, each once an epoch, and blanks at its end.
 
     Rows are shuffled, cut into pools of 50 batches, and each pool is sorted by length: little padding, yet another
     order every epoch. The order depends on seed and epoch only, so a resumed run sees what an uninterrupted one does.
@@ -22,12 +22,20 @@ class LengthGroupedSampler(Sampler[int]):
         batch_size: Rows a batch.
         seed: Of the order.
         documents: What each row is about: rows about one document stand side by side. None: each by itself.
+        num_blank: How often the index after the last row, of a row that counts in no loss, comes at the end.
     """
 
     def __init__(
-        self, lengths: Sequence[int], *, batch_size: int, seed: int, documents: Sequence[Hashable] | None = None
+        self,
+        lengths: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int,
+        documents: Sequence[Hashable] | None = None,
+        num_blank: int = 0,
     ) -> None:
         self._lengths = list(lengths)
+        self._num_blank = num_blank
         units: dict[Hashable, list[int]] = {}
         for row, document in enumerate(range(len(lengths)) if documents is None else documents):
             units.setdefault(document, []).append(row)
@@ -37,7 +45,7 @@ class LengthGroupedSampler(Sampler[int]):
         self._epoch = 0
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._lengths) + self._num_blank
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
@@ -58,3 +66,4 @@ class LengthGroupedSampler(Sampler[int]):
         mixed = torch.randperm(len(whole), generator=generator).tolist()
         for batch in [*(whole[index] for index in mixed), *rest]:
             yield from batch
+        yield from [len(self._lengths)] * self._num_blank

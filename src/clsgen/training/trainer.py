@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,28 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from clsgen.data.batch import UNLABELLED, EncodedExample, collate, document_of, plan_batches
-from clsgen.errors import ArtifactError, HardwareError, TrainingError
+from clsgen.errors import ArtifactError, ClsgenError, HardwareError, TrainingError
+from clsgen.model.backbone import check_tensors
 from clsgen.model.dual import DualModel, DualOutput
 from clsgen.model.losses import LossSum, class_loss_by_question, kl_to_base
+from clsgen.training.checkpoints import begin, seal, unwritten
 from clsgen.training.objective import Objective
+from clsgen.training.ranks import first, gathered, num_ranks, rank, together
 from clsgen.training.sampler import LengthGroupedSampler
+from clsgen.training.sharding import (
+    Whole,
+    load_optimizer_state,
+    load_whole,
+    put_away,
+    shard,
+    spread_like,
+    whole,
+    whole_optimizer_state,
+)
+from clsgen.training.validation import LOSSES, Read, mean_losses
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -49,21 +64,30 @@ class DualTrainer(Trainer):
         objective: Objective,
         pad_id: int,
         on_evaluate: OnEvaluate | None = None,
+        is_sharded: bool = False,
         **trainer_arguments: Any,
     ) -> None:
         if args.n_gpu > 1:
             raise HardwareError(
                 f"train: {args.n_gpu} GPUs must each have a process of their own (DataParallel changes the loss). "
-                "Start with `accelerate launch -m clsgen.cli train ...`, or set CUDA_VISIBLE_DEVICES to one."
+                "Start with `clsgen train ... --launch accelerate`, or set CUDA_VISIBLE_DEVICES to one."
             )
+        self._is_textless = not objective.explanation_weight and not objective.kl_weight
+        args.ddp_find_unused_parameters = self._is_textless  # an output layer of its own then has no gradient
         super().__init__(
             model=model,
             args=args,
-            train_dataset=list(train_rows),
+            train_dataset=[*train_rows, _blank(train_rows)] if num_ranks() > 1 else list(train_rows),
             eval_dataset=list(validation_rows),
             data_collator=lambda rows: collate(rows, pad_id=pad_id)._asdict(),
             **trainer_arguments,
         )
+        self._is_sharded = is_sharded
+        if is_sharded:
+            shard(self.model)
+            self.is_distributed_loading_by_transformers = True  # the Trainer then leaves the weights as they are spread
+        self._num_kept = args.save_total_limit
+        args.save_total_limit = None  # old checkpoints go when the new one is sealed, which the Trainer knows not of
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self._objective = objective
@@ -94,6 +118,9 @@ class DualTrainer(Trainer):
     ) -> Any:
         """The objective's share of one micro-batch, already divided by the whole step's denominators."""
         assert isinstance(num_items_in_batch, Tensor)
+        if self._is_textless:
+            inputs = {name: tensor for name, tensor in inputs.items() if name != "target_N"}
+            inputs |= {name: tensor[:0] for name, tensor in inputs.items() if name.startswith("target_")}
         output: DualOutput = model(
             **{name: tensor for name, tensor in inputs.items() if name != "labels_B"},
             with_base=self._objective.kl_weight > 0,
@@ -143,7 +170,10 @@ class DualTrainer(Trainer):
         """Add the terms of the loss, mean per step since the last log."""
         if "loss" in logs and self._since_log:
             steps = max(1, self.state.global_step - (self._logged_at or 0))
-            logs = {**logs, **{name: total / steps for name, total in self._since_log.items()}}
+            shares = gathered(self._since_log)
+            names = dict.fromkeys(name for share in shares for name in share)
+            totals = {name: sum(share.get(name, 0.0) for share in shares) for name in names}
+            logs = {**logs, **{name: total / steps for name, total in totals.items()}}
             self._since_log = {}
             self._logged_at = self.state.global_step
         super().log(logs, start_time)
@@ -152,11 +182,14 @@ class DualTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows: list[EncodedExample] = self.train_dataset if train_dataset is None else train_dataset
+        if num_ranks() > 1:
+            rows = rows[:-1]
         return LengthGroupedSampler(
             [row.num_tokens for row in rows],
             batch_size=self._train_batch_size,
             seed=self.args.seed,
             documents=None if self._objective.spans is None else [document_of(row) for row in rows],
+            num_blank=-len(rows) % (self._train_batch_size * num_ranks()) if num_ranks() > 1 else 0,
         )
 
     def create_optimizer(self, model: Any = None) -> Any:
@@ -189,55 +222,100 @@ class DualTrainer(Trainer):
         """Both losses on the validation rows, and what `on_evaluate` adds; no vocabulary logits are kept."""
         rows: list[EncodedExample] = self.eval_dataset if eval_dataset is None else eval_dataset
         self.model.eval()
-        totals = {"class_loss": [0.0, 0], "explanation_loss": [0.0, 0]}
-        logits, labels = [], []
-        budget = max(2048, max(row.num_tokens for row in rows))
-        with torch.no_grad(), self.compute_loss_context_manager():
-            for plan in plan_batches([row.num_tokens for row in rows], batch_tokens=budget):
-                batch = collate([rows[index] for index in plan], pad_id=self._pad_id)._asdict()
-                batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-                output = self.model(**{name: tensor for name, tensor in batch.items() if name != "labels_B"})
-                for name, term in (
-                    (
-                        "class_loss",
-                        class_loss_by_question(output.class_logits_BC, batch["labels_B"], self._spans(output)),
-                    ),
-                    ("explanation_loss", output.token_loss),
-                ):
-                    totals[name][0] += float(term.total)
-                    totals[name][1] += int(term.weight)
-                logits.append(output.class_logits_BC.float().cpu())
-                labels.append(batch["labels_B"].cpu())
-        figures = _losses(totals, self._objective)
-        if self._on_evaluate is not None:
-            logits_NC, labels_N = torch.cat(logits), torch.cat(labels)
+        plans = plan_batches(
+            [row.num_tokens for row in rows], batch_tokens=max(2048, max(row.num_tokens for row in rows))
+        )
+        read = {number: self._read([rows[row] for row in plans[number]]) for number in self._own(len(plans))}
+        read = {number: part for share in gathered(read) for number, part in share.items()}
+        parts = [read[number] for number in range(len(plans))]  # in one order, whoever read them
+        totals = {name: (sum(p.totals[name] for p in parts), sum(p.counts[name] for p in parts)) for name in LOSSES}
+        figures = mean_losses(totals, self._objective)
+        on_evaluate = self._on_evaluate
+        if on_evaluate is not None:
+            labels_N = torch.cat([part.labels_B for part in parts])
             is_labelled = labels_N != UNLABELLED
-            figures.update(self._on_evaluate(self.model, logits_NC[is_labelled], labels_N[is_labelled]))
+            logits_NC = torch.cat([part.class_logits_BC for part in parts])[is_labelled]
+            figures.update(first(lambda: dict(on_evaluate(self.model, logits_NC, labels_N[is_labelled]))))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _own(self, num_plans: int) -> range:
+        """Numbers of the batches of an evaluation that this process reads."""
+        if self._is_sharded:  # every process takes part in every forward
+            return range(num_plans)
+        return range(rank(), num_plans, num_ranks())
+
+    @torch.no_grad()
+    def _read(self, rows: Sequence[EncodedExample]) -> Read:
+        """What the model makes of a batch of validation rows."""
+        batch = collate(rows, pad_id=self._pad_id)._asdict()
+        batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
+        with self.compute_loss_context_manager():
+            output: DualOutput = self.model(**{name: tensor for name, tensor in batch.items() if name != "labels_B"})
+            classes = class_loss_by_question(output.class_logits_BC, batch["labels_B"], self._spans(output))
+        assert output.token_loss is not None
+        terms = dict(zip(LOSSES, (classes, output.token_loss), strict=True))
+        return Read(
+            {name: float(term.total) for name, term in terms.items()},
+            {name: int(term.weight) for name, term in terms.items()},
+            output.class_logits_BC.float().cpu(),
+            batch["labels_B"].cpu(),
+        )
+
     # ---- checkpoints ----
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        """Write what it takes to go on; the checkpoint counts, and older ones go, when every process has written."""
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        self.store_flos()
+        spread = self._put_together() if self._is_sharded else None
         try:
-            super()._save_checkpoint(model, trial)
-        except TrainingError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            first(lambda: begin(folder))
+            together(lambda: self._write(folder, spread))
+            first(lambda: seal(folder, num_kept=self._num_kept, best=self.state.best_model_checkpoint))
+        except ClsgenError as error:
+            if rank() == 0:
+                shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, TrainingError):
+                raise
+            raise unwritten(folder, error) from error
+
+    def _put_together(self) -> Whole:
+        """Weights and optimizer state as one process would have them; the first process alone keeps them."""
+        return Whole(self.trained_weights(), whole_optimizer_state(self.optimizer))
+
+    def _write(self, folder: Path, spread: Whole | None) -> None:
+        """This process's files of a checkpoint, `trainer_state.json` last."""
+        try:
+            if self.state.best_global_step:
+                best = folder.with_name(f"checkpoint-{self.state.best_global_step}")
+                if best.is_dir():
+                    self.state.best_model_checkpoint = str(best)
+            if self.args.should_save:
+                self._save(str(folder), None if spread is None else spread.weights)
+            if spread is None:
+                self._save_optimizer_and_scheduler(str(folder))
+            elif self.args.should_save:
+                torch.save(spread.optimizer, folder / "optimizer.pt")
+                torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
+            self._save_scaler(str(folder))
+            self._save_rng_state(str(folder))
+            if self.args.should_save:
+                for callback in [*self.callback_handler.callbacks, self.control]:
+                    if isinstance(callback, ExportableState):
+                        self.state.stateful_callbacks[type(callback).__name__] = callback.state()
+                self.state.save_to_json(str(folder / "trainer_state.json"))
         except (OSError, SafetensorError, RuntimeError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise TrainingError(
-                f"train: checkpoint {folder.name} must be written; {error}. Earlier checkpoints are whole: free some "
-                "space or mend the folder's rights, then run the same command with --resume."
-            ) from error
+            if isinstance(error, TrainingError):
+                raise
+            raise unwritten(folder, error) from error
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         folder = Path(self.args.output_dir if output_dir is None else output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous().cpu() for name, tensor in self.model.trained_state().items()}
+        state = self.trained_weights() if state_dict is None else state_dict
         broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
         if broken:
             raise TrainingError(
@@ -246,11 +324,33 @@ class DualTrainer(Trainer):
             )
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
+    def trained_weights(self) -> dict[str, Tensor]:
+        """Every tensor that training moves, whole and on the CPU; all processes ask at the same moment."""
+        if self._is_sharded:
+            put_away(self.model)
+        return {name: whole(tensor).contiguous() for name, tensor in self.model.trained_state().items()}
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self._is_sharded:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        load_optimizer_state(self.optimizer, load_whole(f"{checkpoint}/optimizer.pt"))
+        self.lr_scheduler.load_state_dict(load_whole(f"{checkpoint}/scheduler.pt"))
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Within it the gradients of spread weights add up; the last micro-batch of a step shares them out."""
+        self.model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self.model.set_requires_gradient_sync(True)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self.restore(Path(resume_from_checkpoint))
+        together(lambda: self.restore(Path(resume_from_checkpoint)))
 
     def _load_best_model(self) -> None:
-        self.restore(Path(str(self.state.best_model_checkpoint)))
+        together(lambda: self.restore(Path(str(self.state.best_model_checkpoint))))
 
     def restore(self, folder: Path) -> None:
         """Put a checkpoint's weights into the model.
@@ -260,22 +360,23 @@ class DualTrainer(Trainer):
         """
         file = folder / WEIGHTS_FILE
         try:
-            state = load_file(file, device=str(self.args.device))
+            state = load_file(file)
         except (OSError, SafetensorError) as error:
             raise ArtifactError(f"{file.name} of {folder.name} must be whole; {error}. Resume from another.") from error
-        self.model.load_trained_state(state, where=f"{folder.name}/{WEIGHTS_FILE}")
+        where = f"{folder.name}/{WEIGHTS_FILE}"
+        if self._is_sharded:
+            put_away(self.model)
+            current = self.model.trained_state()
+            check_tensors(where, state, current)
+            state = {name: spread_like(tensor, current[name]) for name, tensor in state.items()}
+        self.model.load_trained_state(state, where=where)
+
+
+def _blank(rows: Sequence[EncodedExample]) -> EncodedExample:
+    """A row that counts in no loss: it fills up the last batches, so that every process has as many."""
+    return min(rows, key=lambda row: row.num_tokens)._replace(label=UNLABELLED, target_ids=[])
 
 
 def early_stopping(patience: int | None) -> list[EarlyStoppingCallback]:
     """The Trainer's own early stopping; [] for None."""
     return [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
-
-
-def _losses(totals: Mapping[str, Sequence[float]], objective: Objective) -> dict[str, float]:
-    """Means of the two losses, their weighted sum, and the perplexity of the explanations where there are any."""
-    mean = {name: total / count for name, (total, count) in totals.items() if count}
-    weights = {"class_loss": objective.class_loss_weight, "explanation_loss": objective.explanation_weight}
-    loss = sum(weight * mean.get(name, 0.0) for name, weight in weights.items())
-    if "explanation_loss" in mean:
-        mean["perplexity"] = math.exp(min(mean["explanation_loss"], 700.0))
-    return {"loss": loss, **mean}

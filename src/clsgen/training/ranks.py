@@ -1,0 +1,113 @@
+"""The processes of one training run: how they meet, agree on an error, and part."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from torch import distributed
+
+from clsgen.errors import ClsgenError, PeerError
+
+T = TypeVar("T")
+
+WAIT = datetime.timedelta(hours=1)
+"""Longest that a process waits for the others, such as for the first one's reasons at an evaluation."""
+
+
+def join() -> None:
+    """Meet the other processes, where a launcher started several (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate warns
+        PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
+
+
+def leave() -> None:
+    """Part from the others, when all have come to this; each goes on, or ends, by itself."""
+    if distributed.is_initialized():
+        distributed.barrier()  # gloo's threads abort a process whose peers left in the middle
+        distributed.destroy_process_group()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def num_ranks() -> int:
+    """How many processes train together; 1 where there is no other."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process among them, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def together(action: Callable[[], T]) -> T:
+    """Do it in every process; an error of one is an error of all.
+
+    Raises:
+        ClsgenError: In the first process that failed, its error.
+        PeerError: In the others.
+    """
+    if num_ranks() == 1:
+        return action()
+    result: list[T] = []
+    error: ClsgenError | None = None
+    try:
+        result.append(action())
+    except ClsgenError as raised:
+        error = raised
+    found = gathered(None if error is None else str(error))
+    failed = [number for number, message in enumerate(found) if message is not None]
+    if failed and failed[0] == rank():
+        assert error is not None
+        raise error
+    if failed:
+        raise PeerError(f"process {failed[0]} of the run failed: {found[failed[0]]}")
+    return result[0]
+
+
+def first(action: Callable[[], T]) -> T:
+    """Do it in the first process while the others wait; all get its result, which must be plain values.
+
+    Raises:
+        ClsgenError: In the first process, its error.
+        PeerError: In the others.
+    """
+    result = together(lambda: action() if rank() == 0 else None)
+    if num_ranks() == 1:
+        return result  # type: ignore[return-value]
+    sent: list[Any] = [result]
+    distributed.broadcast_object_list(sent, src=0)
+    shared: T = sent[0]
+    return shared
+
+
+def gathered(value: T) -> list[T]:
+    """What every process has, by rank."""
+    if num_ranks() == 1:
+        return [value]
+    found: list[Any] = [None] * num_ranks()
+    distributed.all_gather_object(found, value)
+    return found
+
+
+def any_of(is_so: bool) -> bool:
+    """Whether it is so in any process; all of them ask at the same moment."""
+    if num_ranks() == 1:
+        return is_so
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    found = torch.tensor([int(is_so)], device=device)
+    distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
+    return bool(found.item())
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and tells; true to the end, after the others have left."""
+    return int(os.environ.get("RANK", "0")) == 0

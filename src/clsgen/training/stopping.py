@@ -1,0 +1,69 @@
+"""An orderly stop on SIGTERM, which is how a scheduler takes a machine away."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import TrainerCallback
+
+from clsgen.errors import RunStopped
+from clsgen.training.ranks import any_of, leave
+
+
+class StopOnSignal(TrainerCallback):  # type: ignore[misc]
+    """Ends training after the step under way, with a checkpoint; all processes of a run stop at the same step.
+
+    Outside the steps there is nothing to save that is not on the disk: it ends at once.
+    """
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._is_training = False
+        self._stops = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within it SIGTERM is a request to stop.
+
+        Raises:
+            RunStopped: It came.
+        """
+        before = signal.signal(signal.SIGTERM, self._hear)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        self._is_asked = True
+        if not self._is_training:
+            raise RunStopped("train: stopped by SIGTERM; no step was under way.")
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """From here on a request waits for the end of a step."""
+        self._is_training = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a checkpoint, where any process was told to stop."""
+        if any_of(self._is_asked):
+            self._stops = True
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop once it is written: a checkpoint that was told to stop would count as the last one of the run."""
+        if self._stops:
+            control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave in every process.
+
+        Raises:
+            RunStopped: A request came while training.
+        """
+        self._is_training = False
+        if any_of(self._is_asked):
+            leave()
+            raise RunStopped(f"train: stopped by SIGTERM after step {state.global_step}, which is saved.")
