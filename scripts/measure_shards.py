@@ -109,8 +109,8 @@ def page(lines: Sequence[str]) -> str:
         [
             "# Sharded predictions are judged without their texts",
             "",
-            f"{NUM_FILES} parquet files of generated predictions, once with short reasons and once with long ones. Memory "
-            "is the most that the process held. `python scripts/measure_shards.py` measures all of it.",
+            f"{NUM_FILES} parquet files of generated predictions, once with short reasons and once with long ones. "
+            "Memory is the most that the process held. `python scripts/measure_shards.py` measures all of it.",
             "",
             "| rows | words a reason | reasons, MiB | `clsgen eval`, MiB | reading for a calibrator, MiB |",
             "|---|---|---|---|---|",
