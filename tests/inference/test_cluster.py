@@ -189,7 +189,7 @@ def test_a_full_and_a_read_only_disk(place: Path, tmp_path: Path, temporary: Pat
     script = f"""
         mount -t tmpfs -o size={size // 2 // 4096 * 4096} none {disk} || exit 90
         {predict}; echo "first: $?"
-        ls -A {disk} {disk}/out.jsonl.partial
+        ls -A {disk} {disk}/out.jsonl.partial; echo "listed"
         mount -o remount,size=200m {disk}
         {predict}; echo "second: $?"
         cp {output} {tmp_path}/copy.jsonl
@@ -206,7 +206,7 @@ def test_a_full_and_a_read_only_disk(place: Path, tmp_path: Path, temporary: Pat
     assert "No space left on device" in full
     assert "free some space or choose another folder" in full
     assert "Read-only file system" in read_only
-    listed = done.stdout.partition("first: 2\n")[2].partition("second")[0]
+    listed = done.stdout.partition("first: 2\n")[2].partition("listed")[0]
     assert ".tmp" not in listed
     assert "out.jsonl\n" not in listed.replace("out.jsonl.partial", "")
     assert (tmp_path / "copy.jsonl").read_bytes() == (place / "local.jsonl").read_bytes()
