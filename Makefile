@@ -48,6 +48,8 @@ benchmarks/.venv/.installed: benchmarks/peers.txt constraints.txt
 	benchmarks/.venv/bin/pip install -q -c constraints.txt -r benchmarks/peers.txt
 	touch benchmarks/.venv/.installed
 
+# RUN: a trained run; what is committed is of CliniFact's, seed 0, by measure_results.py.
+engines: RUN ?= runs/results/clinifact-binary/published/lora/seed0
 engines: $(STAMP) benchmarks/engines/.build/build/bin/llama-server
 	$(BIN)/pip install -q -c constraints.txt -r benchmarks/engines/requirements.txt
 	$(BIN)/python benchmarks/engines/parity.py $(RUN)
