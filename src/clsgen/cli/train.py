@@ -20,7 +20,7 @@ from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.launch import launch, ranks_command
 from clsgen.pipeline.train import train_run
-from clsgen.training.ranks import is_first
+from clsgen.training.ranks import end_at_once, is_first
 from clsgen.training.stopping import StopOnSignal
 
 
@@ -80,6 +80,7 @@ def train(
             )
     except RunStopped as stopped:
         _tell_how_to_go_on(stopped, settings)
+        end_at_once()
         return
     if is_first():
         folders = question_folders(run)

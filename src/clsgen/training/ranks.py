@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -26,6 +27,17 @@ def join() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate warns
         PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
+
+
+def end_at_once() -> None:
+    """End this process with 0 where it is one of several that stopped together.
+
+    Gloo's threads may still wait for a peer that has left, and the interpreter would wait for them for ever.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def leave() -> None:
