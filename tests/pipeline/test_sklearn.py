@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import pickle
 import stat
 import subprocess
@@ -247,8 +248,10 @@ def test_parallel_workers_hand_back_fitted_models():
         "found = cross_validate(t.ClsgenClassifier(t.SETTINGS), t.X, t.Y, cv=2, n_jobs=2, return_estimator=True)\n"
         "print([made.predict_proba(t.X[:3]).shape for made in found['estimator']])"
     )
+    folder = Path(__file__).parent
+    places = {"PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent)])}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | places
     )
     assert done.stdout.strip().endswith("[(3, 2), (3, 2)]"), done.stderr[-2000:]
 
