@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv quickstart check test bench bench-speed bench-results engines docs-config
+.PHONY: venv quickstart check test docs bench bench-speed bench-results engines docs-config
 
 venv: $(STAMP)
 
@@ -74,6 +74,10 @@ bench-results: $(STAMP)
 	$(BIN)/python scripts/measure_evaluation.py 100000 --bootstrap 2000
 	$(BIN)/python scripts/measure_evaluation.py 10000000
 	$(BIN)/python scripts/measure_shards.py
+
+# The site, its notebooks run: docs/_build/html/index.html. A warning is an error.
+docs: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 docs-config: $(STAMP)
 	$(BIN)/python scripts/build_docs.py

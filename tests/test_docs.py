@@ -28,7 +28,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "decisions")
 WITH_PYTHON = ["reference/python.md", "how-to/recalibrate.md", "how-to/lcd.md", "how-to/export.md", "how-to/sklearn.md"]
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)?(?:#[^)]*)?\)")
 # The run of the pages, made small: own-data.md's configuration with these settings changed.
 _TINY = [
