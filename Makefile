@@ -71,8 +71,7 @@ bench-results: $(STAMP)
 	$(BIN)/python scripts/measure_comparison.py examples/synthetic.yaml --name synthetic-notes
 	$(BIN)/python scripts/noise_study.py
 	$(BIN)/python scripts/measure_results.py page
-	$(BIN)/python scripts/measure_evaluation.py 100000 --bootstrap 2000
-	$(BIN)/python scripts/measure_evaluation.py 10000000
+	$(BIN)/python scripts/measure_evaluation.py
 	$(BIN)/python scripts/measure_shards.py
 
 # The site, its notebooks run: docs/_build/html/index.html. A warning is an error.

@@ -28,7 +28,7 @@ MOST_SECONDS = 120
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = MOST_SECONDS
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"

@@ -347,6 +347,19 @@ def test_rows_of_one_group_have_no_interval_and_say_so():
     assert entry["reason"] == "no interval: too few groups to draw from"
 
 
+def test_what_is_too_dear_to_redraw_keeps_its_value_and_its_rows(monkeypatch):
+    rows = _binary_rows()
+    dear = evaluate(rows, BINARY, settings=SETTINGS)["metrics"]
+    monkeypatch.setattr("clsgen.evaluation.measure_probability._MAX_CURVE_ROWS", 1000)
+    once = evaluate(rows, BINARY, settings=SETTINGS)["metrics"]
+    for name in ("ici", "e50", "e90"):
+        assert once[name]["n"] == dear[name]["n"] == 120
+        assert once[name]["value"] == dear[name]["value"]
+        assert once[name]["low"] is None
+        assert "no interval" in once[name]["reason"]
+        assert dear[name]["low"] is not None
+
+
 def test_true_risk_adds_the_distance_and_the_excess_over_the_oracle():
     rows = _binary_rows()
     prob, label, _ = _arrays(rows)

@@ -127,7 +127,8 @@ def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, 
         if len(rows) * settings.num_bootstrap > _MAX_CURVE_ROWS:
             for name in ("ici", "e50", "e90"):
                 value = float(computed[name](np.ones(len(rows))))
-                measures[name] = replace(measures[name], statistic=None, point=value, no_interval=_LONG)
+                once = Measure(definitions[name], reason=reasons.get(name, reasons[""]), point=value, no_interval=_LONG)
+                measures[name] = replace(once, num_rows=len(rows))
     measures["ece_reference"] = Measure(
         definitions["ece_reference"],
         reason=reasons[""],
