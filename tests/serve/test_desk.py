@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 import tiny
+from clsgen.errors import DataError
 from clsgen.inference.predictor import Classifier
-from clsgen.serve.desk import Answer, Closing, Desk, QueueFull, Request
+from clsgen.serve.desk import Answer, Desk, Request
+from clsgen.serve.errors import Closing, ModelFailed, QueueFull
 from clsgen.types import Example
 
 TEXTS = [row.document for row in tiny.examples(10)]
@@ -53,7 +55,7 @@ class Listener:
 
 @pytest.fixture
 def desk(classifier: Classifier) -> Any:
-    made = Desk(classifier, batch_tokens=100, max_queued=100, watch=Quiet())
+    made = Desk(classifier, batch_tokens=100, max_queued=100, max_tokens=1000, watch=Quiet())
     yield made
     assert made.close(30)
 
@@ -80,7 +82,7 @@ def test_clients_take_turns(desk: Desk) -> None:
 
 
 def test_all_or_none_are_taken(classifier: Classifier) -> None:
-    desk = Desk(classifier, batch_tokens=100, max_queued=3, watch=Quiet())
+    desk = Desk(classifier, batch_tokens=100, max_queued=3, max_tokens=1000, watch=Quiet())
     listener = Listener()
     with pytest.raises(QueueFull, match="at most 3 texts"):
         desk.submit([listener.request(str(number), "a", explains=False) for number in range(4)])
@@ -105,7 +107,66 @@ def test_what_fails_is_told_and_the_next_one_is_served(desk: Desk, monkeypatch: 
     listener.wait()
     ((_, answer),) = listener.heard
     assert answer.is_last
+    assert isinstance(answer.error, ModelFailed)
     assert "RuntimeError" in str(answer.error)
     desk.submit([listener.request("second", "a", explains=True)])
     listener.wait()
     assert listener.heard[-1][1].prediction is not None
+
+
+def test_a_full_line_keeps_nobody_out_who_has_less_than_a_share(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    session = desk._session
+    real = session.read
+    monkeypatch.setattr(session, "read", lambda asked: (is_over.wait(30), real(asked))[1])  # nothing is read meanwhile
+    listener = Listener()
+    desk.submit([listener.request("first", "greedy", explains=False)])
+    while desk.num_queued:
+        is_over.wait(0.01)
+
+    def ask(number: int, client: str) -> None:
+        names = [f"{client} {each}" for each in range(number)]
+        requests = [Request(client, Example(name, TEXTS[0]), lambda answer: None) for name in names]
+        desk.submit(requests)
+
+    ask(100, "greedy")
+    with pytest.raises(QueueFull):
+        ask(1, "greedy")
+    ask(50, "late")  # a half
+    with pytest.raises(QueueFull):
+        ask(1, "late")
+    ask(33, "third")
+    with pytest.raises(QueueFull):
+        ask(1, "third")
+    is_over.set()
+    listener.wait()
+
+
+def test_reasons_of_another_client_are_begun_before_those_of_one_who_asked_for_many(desk: Desk) -> None:
+    listener = Listener()
+    desk.submit([listener.request(f"many {number:03}", "many", explains=True) for number in range(90)])
+    desk.submit([listener.request("one", "other", explains=True)])
+    listener.wait()
+    read = listener.order(lambda answer: answer.prediction is not None and not answer.is_last)
+    assert read.index("one") < 50
+
+
+def test_a_text_that_is_too_long_is_refused_and_nothing_is_taken(classifier: Classifier) -> None:
+    desk = Desk(classifier, batch_tokens=100, max_queued=10, max_tokens=200, watch=Quiet())
+    fits, long = (
+        Request("a", Example(name, "wet " * size), lambda answer: None) for name, size in (("f", 5), ("l", 300))
+    )
+    with pytest.raises(DataError, match="at most 200 tokens"):
+        desk.submit([fits, long])
+    assert desk.num_open == 0
+    assert desk.close(10)
+
+
+def test_those_who_are_given_up_are_told(classifier: Classifier) -> None:
+    desk = Desk(classifier, batch_tokens=100, max_queued=100, max_tokens=1000, watch=Quiet())
+    listener = Listener()
+    desk.submit([listener.request(f"reason {number:02}", "a", explains=True) for number in range(90)])
+    desk.give_up()
+    listener.wait()
+    assert any(isinstance(answer.error, Closing) for _, answer in listener.heard)
+    assert desk.close(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -14,7 +15,11 @@ import openai
 import pytest
 
 import tiny
+from clsgen.errors import ConfigError
 from clsgen.inference.predictor import Classifier
+from clsgen.serve.guard import Gate, Guard
+from clsgen.serve.process import log_lines
+from clsgen.serve.settings import ServeSettings
 from served import Server
 
 TEXTS = [row.document for row in tiny.examples(10)]
@@ -79,7 +84,7 @@ def test_a_stream_gives_the_probability_first(server: Server, classifier: Classi
     assert set(kinds[1:-1]) == {"text"}
     assert found[0][1]["probabilities"] == pytest.approx(wanted.probs, abs=1e-5)
     assert "explanation" not in found[0][1]
-    assert "".join(data["text"] for name, data in found if name == "text").strip() == wanted.explanation
+    assert "".join(data["text"] for name, data in found if name == "text") == wanted.explanation
     assert found[-1][1]["explanation"] == wanted.explanation
     assert found[-1][1]["notice"] == "The reason is written after the probability and does not cause it."
 
@@ -97,7 +102,7 @@ def test_an_openai_client_works_unchanged(server: Server, classifier: Classifier
     assert found.usage.prompt_tokens == len(classifier.bundle.renderer.prompt(TEXTS[1]).ids)
     assert found.usage.completion_tokens > 0
     chunks = list(client.chat.completions.create(model="weather", messages=[message], stream=True))  # type: ignore
-    assert "".join(each.choices[0].delta.content or "" for each in chunks).strip() == wanted.explanation
+    assert "".join(each.choices[0].delta.content or "" for each in chunks) == wanted.explanation
     assert chunks[0].model_extra["clsgen"]["decision"] == wanted.decision
     assert [each.id for each in client.models.list()] == ["weather"]
     for messages in ([{"role": "system", "content": "Be brief."}, message], [message, message]):
@@ -108,10 +113,16 @@ def test_an_openai_client_works_unchanged(server: Server, classifier: Classifier
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/v1/classify", b"{", 422),
+        ("/v1/classify", b"{", 400),
         ("/v1/classify", b'{"texts": "\xff"}', 400),
         ("/v1/classify", b'{"texts":' + b"[" * 50_000, 400),
         ("/v1/classify", b'{"texts": "\\ud800"}', 422),
+        ("/v1/classify", b'{"texts": [{"text": "a", "question": "\\udfff"}]}', 422),
+        ("/v1/classify", b'{"texts": [{"text": "a", "id": "\\ud800"}]}', 422),
+        ("/v1/classify", b'{"texts": "a", "\\ud800": 1}', 422),
+        ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400),
+        ("/v1/chat/completions", b'{"model": "\\ud800", "messages": [{"role": "user", "content": "a"}]}', 404),
+        ("/v1/classify", json.dumps({"texts": "wet " * 40_000}).encode(), 422),
         ("/v1/classify", b'{"texts": ""}', 422),
         ("/v1/classify", b'{"texts": "   "}', 422),
         ("/v1/classify", b'{"texts": []}', 422),
@@ -174,10 +185,11 @@ def test_answers_carry_strict_headers_and_their_number(server: Server) -> None:
 
 def test_half_a_request_holds_nobody_up(server: Server) -> None:
     slow = socket.create_connection(("127.0.0.1", server.port))
-    slow.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Le")
+    slow.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Le")
     body = socket.create_connection(("127.0.0.1", server.port))
     body.sendall(
-        b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{"
+        b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{"
     )
     started = time.monotonic()
     with server.client() as client:
@@ -185,6 +197,8 @@ def test_half_a_request_holds_nobody_up(server: Server) -> None:
     assert time.monotonic() - started < 5
     body.settimeout(30)
     assert b" 408 " in body.recv(4096)
+    slow.settimeout(30)
+    assert slow.recv(4096) == b""  # hung up
     slow.close()
     body.close()
 
@@ -249,13 +263,24 @@ def test_only_those_with_a_key_are_let_in(model: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_full_queue_says_when_to_come_again(model: Path, tmp_path: Path) -> None:
     server = Server.start(model, tmp_path, "--max-queued", "2")
-    try:
+
+    def ask(number: int) -> Any:
         with server.client() as client:
-            full = client.post("/v1/classify", json={"texts": TEXTS[:3]})
-            assert full.status_code == 429
-            assert int(full.headers["retry-after"]) >= 1
-            assert "at most 2 texts" in full.json()["error"]["message"]
-            assert client.post("/v1/classify", json={"texts": TEXTS[:2]}).status_code == 200
+            return client.post("/v1/explain", json={"texts": TEXTS[:2]})
+
+    try:
+        with ThreadPoolExecutor(24) as pool:
+            found = list(pool.map(ask, range(96)))
+        assert {each.status_code for each in found} == {200, 429}
+        full = next(each for each in found if each.status_code == 429)
+        assert int(full.headers["retry-after"]) >= 1
+        assert "at most 2 texts" in full.json()["error"]["message"]
+        with server.client() as client:
+            never = client.post("/v1/classify", json={"texts": TEXTS[:3]})
+            assert never.status_code == 422
+            assert "at most 2 in one request" in never.json()["error"]["message"]
+            limits = client.get("/v1/models").json()["data"][0]["limits"]
+            assert limits == {"texts": 2, "tokens": 32_768, "body_bytes": 1_000_000, "queued": 2}
     finally:
         server.stop()
 
@@ -303,8 +328,110 @@ def test_the_log_holds_no_text(model: Path, tmp_path: Path) -> None:
     with server.client() as client:
         client.post("/v1/explain", json={"texts": ["Zanzibar saw wet streets."]})
         client.post("/v1/explain", json={"texts": ["Zanzibar"], "mode": "Zanzibar"})
-        client.post("/v1/classify", content=b'{"texts": "Zanzibar', headers={"content-type": "application/json"})
+        for path, body in (
+            ("/v1/classify", b'{"texts": "Zanzibar'),
+            ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": "Zanzibar \\ud800"}]}'),
+        ):
+            client.post(path, content=body, headers={"content-type": "application/json"})
     assert server.stop() == 0
     lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
-    assert [line["status"] for line in lines] == [200, 422, 422]
+    assert [line["status"] for line in lines] == [200, 422, 400, 400]
     assert "Zanzibar" not in server.log
+
+
+@pytest.mark.slow
+def test_those_who_do_not_end_in_time_are_told(model: Path, tmp_path: Path) -> None:
+    server = Server.start(model, tmp_path, "--drain", "0")
+
+    def ask(number: int) -> Any:
+        with server.client() as client:
+            return client.post("/v1/explain", json={"texts": [TEXTS[number]] * 60})
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, number) for number in range(4)]
+        while not open_texts(server):
+            time.sleep(0.02)
+        stopped = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        answers = [each.result() for each in asked]
+        assert server.process.wait(timeout=60) == 1
+    assert time.monotonic() - stopped < 10
+    server.stop()
+    assert {each.status_code for each in answers} == {503}
+    assert all("is stopping" in each.json()["error"]["message"] for each in answers)
+    assert "Traceback" not in server.log
+    assert all(json.loads(line) for line in server.log.splitlines())
+
+
+def test_a_name_of_another_site_is_not_this_server(server: Server) -> None:
+    with server.client() as client:
+        refused = client.post("/v1/classify", json={"texts": TEXTS[0]}, headers={"host": "evil.example:8000"})
+        assert refused.status_code == 400
+        assert "--allow-host" in refused.json()["error"]["message"]
+        known = client.post("/v1/classify", json={"texts": TEXTS[0]}, headers={"host": "localhost:1"})
+        assert known.status_code == 200
+
+
+def test_a_chat_with_another_model_is_refused(server: Server) -> None:
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+    with pytest.raises(openai.NotFoundError, match="'weather'"):
+        client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": TEXTS[0]}])
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "message"),
+    [
+        (("--port", "99999"), {}, "--port must be at most 65535"),
+        (("--max-texts", "0"), {}, "--max-texts must be 1 or more"),
+        (("--deadline", "nan"), {}, "--deadline must be"),
+        (("--keys", "empty"), {}, "must hold a key's hash or more"),
+        (("--keys", "latin"), {}, "must be a file of hashes"),
+        (("--keys", "nowhere/keys", "--new-key"), {}, "can be written"),
+        ((), {"CLSGEN_API_KEY": ""}, "CLSGEN_API_KEY must be a key"),
+    ],
+)
+def test_what_can_not_be_served_so_is_said(
+    model: Path, tmp_path: Path, options: tuple[str, ...], environment: dict[str, str], message: str
+) -> None:
+    from typer.testing import CliRunner
+
+    from clsgen.cli.main import app
+
+    (tmp_path / "empty").write_text("# nobody\n")
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    words = [str(tmp_path / word) if word in ("empty", "latin", "nowhere/keys") else word for word in options]
+    result = CliRunner(env=environment).invoke(app, ["serve", str(model), *words])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, ConfigError)
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_what_nobody_thought_of_is_answered_and_logged_without_its_words(
+    has_begun: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent: list[Any] = []
+    secret = "Zanzibar"
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        if has_begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError(secret)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    counted: list[tuple[str, str]] = []
+    guard = Guard(broken, settings=ServeSettings(), count=lambda *pair: counted.append(pair), gate=Gate())
+    log_lines()
+    asyncio.run(guard({"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"[::1]:80")]}, None, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == (200 if has_begun else 500)
+    assert b"x-request-id" in dict(sent[0]["headers"])
+    assert len(sent) == (1 if has_begun else 2)
+    if not has_begun:
+        assert json.loads(sent[1]["body"])["error"]["type"] == "server_error"
+    assert counted == [("other", "200" if has_begun else "500")]
+    log = capsys.readouterr().err
+    assert [json.loads(line)["event"] for line in log.splitlines()] == ["the server failed", "request"]
+    assert "ValueError" in log
+    assert secret not in log

@@ -51,7 +51,7 @@ def serve(
     from clsgen.serve.review.server import serve_study
     from clsgen.serve.settings import ServeSettings
 
-    settings = ServeSettings(host=host, port=port, drain_s=10.0)
+    settings = ServeSettings(host=host, port=port, names=("*",), drain_s=10.0)  # a token is asked for
     if not settings.is_loopback:
         console.print("Warning: others can reach this server, and the texts travel unencrypted without a proxy.")
     has_answered = serve_study(

@@ -24,9 +24,14 @@ def serve(
     new_key: Annotated[
         bool, typer.Option("--new-key", help="Print a new key once, add its hash to --keys, and exit.")
     ] = False,
+    served_name: Annotated[str | None, typer.Option(help="What clients call the model; else its task's name.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Origin that browsers may ask from; repeatable.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Host name it may be asked by without a key; repeatable.")
+    ] = None,
     max_body_bytes: Annotated[int, typer.Option(help="Longest request body.")] = 1_000_000,
     max_texts: Annotated[int, typer.Option(help="Texts in one request.")] = 64,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of a text, before any is cut.")] = 32_768,
     max_queued: Annotated[int, typer.Option(help="Texts that wait to be read; further ones get 429.")] = 256,
     batch_tokens: Annotated[int, typer.Option(help="Tokens read at a time, between two steps of writing.")] = 4096,
     deadline: Annotated[float, typer.Option(help="Seconds after which a request is given up.")] = 120.0,
@@ -48,8 +53,10 @@ def serve(
         port=port,
         keys=_known_keys(keys),
         origins=tuple(origin or ()),
+        names=tuple(allow_host or ()),
         max_body_bytes=max_body_bytes,
         max_texts=max_texts,
+        max_tokens=max_tokens,
         max_queued=max_queued,
         batch_tokens=batch_tokens,
         deadline_s=deadline,
@@ -61,7 +68,7 @@ def serve(
     classifier = Classifier.from_pretrained(model, base=base)
     has_answered = run(
         classifier,
-        classifier.spec.name,
+        served_name or classifier.spec.name,
         settings,
         on_start=lambda url: console.print(f"Listening on {url} (Ctrl-C stops)", soft_wrap=True),
     )
@@ -79,14 +86,18 @@ def _known_keys(file: Path | None) -> tuple[str, ...]:
     from clsgen.serve.guard import hashed
 
     given = os.environ.get(KEY_VARIABLE)
-    own = () if not given else (hashed(given),)
+    if given is not None and not (given.strip() and given.isascii()):
+        raise ConfigError(f"serve: {KEY_VARIABLE} must be a key of ASCII characters; it is not. Set it, or unset it.")
+    own = () if given is None else (hashed(given.strip()),)
     if file is None:
         return own
     try:
         lines = [line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"serve: --keys must be a file of hashes; {error}. Make one with --new-key.") from error
     hashes = [line for line in lines if line]
+    if not hashes:
+        raise ConfigError(f"serve: {file} must hold a key's hash or more; it holds none. Make one with --new-key.")
     if not all(len(line) == 64 and set(line) <= set("0123456789abcdef") for line in hashes):
         raise ConfigError(f"serve: {file} must hold a SHA-256 a line, in hex; keys themselves don't belong there.")
     return (*own, *hashes)
@@ -98,7 +109,10 @@ def _make_key(file: Path | None) -> None:
     if file is None:
         raise ConfigError("serve: --new-key goes with --keys FILE, where its hash is kept. Name the file.")
     key = new_key()
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise ConfigError(f"serve: --keys must be a file that can be written; {error}. Name another.") from error
     with os.fdopen(descriptor, "a", encoding="utf-8") as out:
         out.write(hashed(key) + "\n")
     console.print(key, soft_wrap=True)

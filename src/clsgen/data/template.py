@@ -271,6 +271,15 @@ class Renderer:
         stated = answer.strip().rstrip(".").strip()
         return ParsedExplanation(reason.strip(), stated if stated in self.template.labels else None)
 
+    def sure_reason(self, text: str, mode: ExplanationMode) -> str:
+        """What of a text that is still being written is of its reason, whatever comes next: a beginning of it."""
+        end = len(text)
+        if mode == "free":
+            found = text.rfind(_ANSWER)
+            begun = next(size for size in range(len(_ANSWER) - 1, -1, -1) if text.endswith(_ANSWER[:size]))
+            end = found if found >= 0 else end - begun
+        return text[:end].strip()
+
     def decode(self, ids: list[int]) -> str:
         """Text of generated ids, without control tokens."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

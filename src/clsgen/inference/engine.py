@@ -68,8 +68,13 @@ class Writer(ABC):
 
     @property
     @abstractmethod
+    def max_rows(self) -> int:
+        """Rows that may write at a time."""
+
+    @property
     def has_room(self) -> bool:
         """Whether another row may be added now."""
+        return self.num_rows < self.max_rows
 
     @abstractmethod
     def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:

@@ -69,7 +69,6 @@ class FastWriter(Writer):
     def __init__(self, model: DualModel, decoder: Decoder, *, end_id: int, pick: Pick, has_lookup: bool) -> None:
         self._model, self._decoder, self._end_id, self._pick = model, decoder, end_id, pick
         self._has_lookup = has_lookup
-        self._max_rows = _MAX_ROWS.get(model.device.type, 32)
         self._slots = decoder.new_slots()
         self._writing: list[_Writing] = []
 
@@ -79,9 +78,9 @@ class FastWriter(Writer):
         return len(self._writing)
 
     @property
-    def has_room(self) -> bool:
-        """Whether another row may be added now."""
-        return len(self._writing) < self._max_rows
+    def max_rows(self) -> int:
+        """Rows that may write at a time."""
+        return _MAX_ROWS.get(self._model.device.type, 32)
 
     @torch.inference_mode()
     def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:

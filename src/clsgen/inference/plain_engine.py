@@ -164,9 +164,9 @@ class PlainWriter(Writer):
         return len(self._rows)
 
     @property
-    def has_room(self) -> bool:
-        """Whether another row may be added now."""
-        return len(self._rows) < _MAX_ROWS
+    def max_rows(self) -> int:
+        """Rows that may write at a time."""
+        return _MAX_ROWS
 
     def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
         """Let a row write; see `Writer`."""

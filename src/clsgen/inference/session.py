@@ -26,6 +26,7 @@ class Asked(NamedTuple):
         explains: Whether a reason is wanted beside the probability.
         mode: Explanation mode.
         prior: Prevalence of each label where the text comes from; None: that of the calibration rows.
+        prompt: The example's, where it is known already.
     """
 
     key: int
@@ -33,13 +34,14 @@ class Asked(NamedTuple):
     explains: bool = False
     mode: ExplanationMode = "free"
     prior: tuple[float, ...] | None = None
+    prompt: Prompt | None = None
 
 
 class Progress(NamedTuple):
     """A step of a reason.
 
-    key: of the text. text: what was added to the reason. num_tokens: written in this step. prediction: the whole
-    answer, once the reason has ended.
+    key: of the text. text: what was added to the reason; all pieces together are the reason, without the answer that it
+    states. num_tokens: written in this step. prediction: the whole answer, once the reason has ended.
     """
 
     key: int
@@ -80,6 +82,11 @@ class Session:
         """Reasons that are being written or wait for it."""
         return len(self._reasons)
 
+    @property
+    def max_rows(self) -> int:
+        """Reasons that may be written at a time."""
+        return self._writer.max_rows
+
     def prompt(self, example: Example) -> Prompt:
         """The prompt of a text, to know how long it is.
 
@@ -99,7 +106,7 @@ class Session:
         Returns:
             Key -> probability and decision, for every text; reasons follow by `step`.
         """
-        prompts = self._classifier.prompts([each.example for each in asked])
+        prompts = [self.prompt(each.example) if each.prompt is None else each.prompt for each in asked]
         found: dict[int, Prediction] = {}
         for explains in (False, True):
             rows = [row for row, each in enumerate(asked) if each.explains == explains]
@@ -145,14 +152,13 @@ class Session:
         reason = self._reasons[key]
         has_ended = ids[-1] == self._engine.end_id
         reason.ids += ids[:-1] if has_ended else ids
-        written = self._classifier.bundle.renderer.decode(reason.ids)
         room = self._classifier.room(self._classifier.forced(reason.mode, reason.first))
-        is_done = has_ended or len(reason.ids) == room
-        text = ""
-        if is_done or not written.endswith("\ufffd"):  # a character whose bytes are not all there yet
-            text, reason.shown = written[len(reason.shown) :], written
-        if not is_done:
-            return Progress(key, text, len(ids))
-        del self._reasons[key]
-        generated = Generated(reason.ids, has_ended)
-        return Progress(key, text, len(ids), self._classifier.with_reason(reason.first, generated, reason.mode))
+        if has_ended or len(reason.ids) == room:
+            del self._reasons[key]
+            done = self._classifier.with_reason(reason.first, Generated(reason.ids, has_ended), reason.mode)
+            return Progress(key, (done.explanation or "")[len(reason.shown) :], len(ids), done)
+        renderer, before = self._classifier.bundle.renderer, reason.shown
+        written = renderer.decode(reason.ids)
+        if not written.endswith("\ufffd"):  # a character whose bytes are not all there yet
+            reason.shown = renderer.sure_reason(written, reason.mode)
+        return Progress(key, reason.shown[len(before) :], len(ids))

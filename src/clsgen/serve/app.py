@@ -25,6 +25,7 @@ from clsgen.serve.schemas import (
     ExplainRequest,
     ExplainResponse,
     Health,
+    Limits,
     Model,
     ModelList,
 )
@@ -32,12 +33,13 @@ from clsgen.serve.service import Service, let_in
 from clsgen.types import CONTRACT_SENTENCE, Example
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorResponse, "description": "A body that can't be read, or a chat that is none."},
+    400: {"model": ErrorResponse, "description": "A body that can't be read, a chat that is none, or another host."},
     401: {"model": ErrorResponse, "description": "No key, or one that is not known."},
     408: {"model": ErrorResponse, "description": "A body that came in too slowly."},
     413: {"model": ErrorResponse, "description": "A body that is too long."},
-    422: {"model": ErrorResponse, "description": "A field that is not what it must be, or too many texts."},
+    422: {"model": ErrorResponse, "description": "A field that is not what it must be, too many or too long texts."},
     429: {"model": ErrorResponse, "description": "Too many texts wait already; Retry-After says when to come again."},
+    500: {"model": ErrorResponse, "description": "The model failed."},
     503: {"model": ErrorResponse, "description": "The server is stopping."},
     504: {"model": ErrorResponse, "description": "The deadline passed."},
 }
@@ -126,8 +128,15 @@ def _add_machine_routes(app: FastAPI, service: Service) -> None:
                     id=service.name,
                     labels=list(spec.labels),
                     positive=spec.positive,
+                    instruction=spec.instruction,
                     explains=service.explains,
                     restricted=spec.is_restricted,
+                    limits=Limits(
+                        texts=service.max_texts,
+                        tokens=service.settings.max_tokens,
+                        body_bytes=service.settings.max_body_bytes,
+                        queued=service.settings.max_queued,
+                    ),
                 )
             ]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from fastapi import Request as HttpRequest
@@ -38,7 +39,8 @@ async def answers(
     found: asyncio.Queue[tuple[int, Answer]] = asyncio.Queue()
 
     def deliver(number: int, answer: Answer) -> None:
-        loop.call_soon_threadsafe(found.put_nowait, (number, answer))
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(found.put_nowait, (number, answer))
 
     requests = [
         Request(

@@ -20,6 +20,7 @@ from clsgen.serve.schemas import (
     ChatRequest,
     ChatResponse,
     ClassifyRequest,
+    ErrorResponse,
     ExplainRequest,
     Usage,
 )
@@ -40,10 +41,15 @@ def add_chat_route(app: FastAPI, service: Service) -> None:
         tags=["asking"],
         dependencies=[let_in(service)],
         response_model=ChatResponse,
-        responses={200: {"content": {"text/event-stream": {"schema": _CHUNK}}}},
+        responses={
+            200: {"content": {"text/event-stream": {"schema": _CHUNK}}},
+            404: {"model": ErrorResponse, "description": "Another model than the one that is here."},
+        },
     )
     async def chat(body: ChatRequest, http: Request) -> Any:
         """For OpenAI clients: the only message is the text; the probability is in `clsgen` beside the reason."""
+        if body.model not in ("", service.name):
+            raise HTTPException(404, f"there is one model here, {service.name!r}; another was asked for.")
         text = _only_text(body)
         wanted = service.wanted(http, ExplainRequest(texts=[text]))
         examples, number = service.checked(ClassifyRequest(texts=[text])), str(http.scope["request_id"])
@@ -85,6 +91,8 @@ def _only_text(body: ChatRequest) -> str:
     text = "".join(part["text"] for part in parts)
     if not text.strip():
         raise HTTPException(400, "the message must not be blank.")
+    if text.encode(errors="ignore").decode() != text:
+        raise HTTPException(400, "the message must be Unicode text; half of a surrogate pair stands in it.")
     return text
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,17 +16,20 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from clsgen.data.template import Prompt
 from clsgen.errors import ClsgenError, DataError
 from clsgen.inference.predictor import Classifier
 from clsgen.inference.session import Asked, Session
-from clsgen.serve.errors import Closing, Overdue, QueueFull
+from clsgen.serve.errors import Closing, ModelFailed, Overdue, QueueFull
+from clsgen.serve.guard import named
 from clsgen.serve.memory import give_back
 from clsgen.types import Example, ExplanationMode, Prediction
 
 log = structlog.get_logger("clsgen.serve")
 
-MAX_REASONS = 64
-"""Reasons that are being written or wait with their keys and values; texts that want more wait unread."""
+_AHEAD = 8
+"""Reasons whose text is read already, beyond those that are being written. More would make whoever comes next wait, for
+clients take turns in line and no longer behind it."""
 
 
 class Answer(NamedTuple):
@@ -67,7 +69,7 @@ class Request:
         mode: Explanation mode.
         deadline: By when, on the monotonic clock.
         seconds: How long that is from when it came in.
-        num_tokens: Of the prompt.
+        prompt: Of the example; made when it is submitted.
         num_written: Tokens of the reason so far.
     """
 
@@ -78,8 +80,13 @@ class Request:
     mode: ExplanationMode = "free"
     deadline: float = float("inf")
     seconds: float = 0.0
-    num_tokens: int = 0
+    prompt: Prompt | None = None
     num_written: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Of the prompt."""
+        return 0 if self.prompt is None else len(self.prompt.ids)
 
 
 @dataclass(slots=True)
@@ -112,19 +119,23 @@ class Desk:
     Args:
         classifier: The model; nobody else may use it meanwhile.
         batch_tokens: Tokens read between two steps.
-        max_queued: Texts that may wait.
+        max_queued: Texts that may wait; beyond them a client may have its share of so many, an equal part.
+        max_tokens: Longest text, the rest of the prompt included; also where less of it would be read.
         watch: Is told how much is done.
     """
 
-    def __init__(self, classifier: Classifier, *, batch_tokens: int, max_queued: int, watch: Watch) -> None:
+    def __init__(
+        self, classifier: Classifier, *, batch_tokens: int, max_queued: int, max_tokens: int, watch: Watch
+    ) -> None:
         self._session = Session(classifier)
         self._batch_tokens, self._max_queued, self._watch = batch_tokens, max_queued, watch
+        self._max_tokens = max_tokens
         self._requests: dict[int, Request] = {}
         self._lines = {False: _Line(), True: _Line()}
         self._waiting: set[int] = set()
         self._gone: set[int] = set()
         self._keys = count()
-        self._is_closing = False
+        self._is_closing = self._gives_up = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="desk", daemon=True)
         self._thread.start()
@@ -132,21 +143,21 @@ class Desk:
     # ---- for whoever asks ----
 
     def submit(self, requests: Sequence[Request]) -> list[int]:
-        """Put requests in line, all or none.
+        """Put the requests of one client in line, all or none.
 
         Returns:
             A key for each, for `cancel`.
 
         Raises:
             QueueFull, Closing: They are not taken.
-            DataError: An empty text, or a question that leaves no room for it.
+            DataError: An empty text, one that is too long, or a question that leaves no room for it.
         """
         for request in requests:
-            request.num_tokens = len(self._session.prompt(request.example).ids)
+            request.prompt = self._prompt(request.example)
         with self._changed:
             if self._is_closing:
                 raise Closing
-            if len(self._waiting) + len(requests) > self._max_queued:
+            if not self._has_room(requests):
                 raise QueueFull(self._max_queued, 1 + len(self._waiting) // 32)
             keys = [next(self._keys) for _ in requests]
             for key, request in zip(keys, requests, strict=True):
@@ -155,6 +166,24 @@ class Desk:
                 self._lines[request.explains].put(request.client, key)
             self._changed.notify()
         return keys
+
+    def _prompt(self, example: Example) -> Prompt:
+        prompt = self._session.prompt(example)
+        num_tokens = len(prompt.ids) + prompt.num_cut_tokens
+        if num_tokens > self._max_tokens:
+            raise DataError(
+                f"a text must be at most {self._max_tokens:,} tokens, what is asked of it included; {example.id} has "
+                f"{num_tokens:,}. Send the part that matters."
+            )
+        return prompt
+
+    def _has_room(self, requests: Sequence[Request]) -> bool:
+        """Whether the line takes them: a client that has less than its share in it is never kept out by others."""
+        clients = [self._requests[key].client for key in self._waiting]
+        own = {request.client for request in requests}
+        share = self._max_queued // len({*clients, *own})
+        is_modest = sum(client in own for client in clients) + len(requests) <= share
+        return is_modest or len(clients) + len(requests) <= self._max_queued
 
     def cancel(self, key: int) -> None:
         """Nobody waits for this one any more."""
@@ -181,6 +210,12 @@ class Desk:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def give_up(self) -> None:
+        """Take nothing new, and tell everybody who waits that the server stops."""
+        with self._changed:
+            self._is_closing = self._gives_up = True
+            self._changed.notify()
+
     # ---- the thread ----
 
     def _work(self) -> None:
@@ -192,9 +227,12 @@ class Desk:
                 if not self._requests:
                     return
                 gone, self._gone = self._gone, set()
+                left = list(self._requests) if self._gives_up else []
                 chosen = self._next_texts()
             for key in gone:
                 self._end(key, None)
+            for key in left:
+                self._end(key, Answer(error=Closing(), is_last=True))
             self._drop_overdue()
             try:
                 self._read([key for key in chosen if key in self._requests])
@@ -211,7 +249,7 @@ class Desk:
                 request = self._requests.get(key)
                 if request is None:
                     continue
-                is_late = explains and self._session.num_reasons + len(chosen) >= MAX_REASONS
+                is_late = explains and self._session.num_reasons + len(chosen) >= self._session.max_rows + _AHEAD
                 if is_late or (chosen and request.num_tokens > room):
                     line.put_back(request.client, key)
                     break
@@ -224,7 +262,10 @@ class Desk:
         if not keys:
             return
         requests = [self._requests[key] for key in keys]
-        asked = [Asked(key, each.example, each.explains, each.mode) for key, each in zip(keys, requests, strict=True)]
+        asked = [
+            Asked(key, each.example, each.explains, each.mode, prompt=each.prompt)
+            for key, each in zip(keys, requests, strict=True)
+        ]
         found = self._session.read(asked)
         self._watch.read(len(keys), sum(each.num_tokens for each in requests))
         for key, request in zip(keys, requests, strict=True):
@@ -255,8 +296,8 @@ class Desk:
 
     def _fail_all(self, error: Exception) -> None:
         """Tell everybody who waits for the model; texts in line are not concerned. The log names no text."""
-        log.error("the model failed", error=type(error).__name__, where=traceback.format_tb(error.__traceback__))
-        told = error if isinstance(error, ClsgenError) else DataError(f"the model failed: {type(error).__name__}.")
+        log.error("the model failed", **named(error))
+        told = error if isinstance(error, ClsgenError) else ModelFailed(error)
         for key in [key for key in self._requests if key not in self._waiting]:
             self._end(key, Answer(error=told, is_last=True))
 

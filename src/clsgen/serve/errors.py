@@ -35,6 +35,13 @@ class Overdue(ClsgenError):
         super().__init__(f"an answer must be there within {seconds:g} s; it was not. Ask for less, or later.")
 
 
+class ModelFailed(ClsgenError):
+    """The model failed while it read or wrote."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"the model failed: {type(error).__name__}. The server's log says where; ask again.")
+
+
 class Gone(Exception):
     """The client went away."""
 
@@ -59,21 +66,20 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def misshapen(http: Request, error: RequestValidationError) -> JSONResponse:
-        return _error(http, 422, _problems(error.errors()))
+        problems = error.errors()
+        if any(each["type"] == "json_invalid" for each in problems):
+            return _error(http, 400, f"a body must be JSON; this one is not: {problems[0]['ctx']['error']}.")
+        return _error(http, 422, _problems(problems))
 
     @app.exception_handler(StarletteHTTPException)
     async def known(http: Request, error: StarletteHTTPException) -> JSONResponse:
-        if error.status_code == 404:
+        if error.status_code == 404 and error.detail == "Not Found":
             return _error(http, 404, "there is nothing at this path. /openapi.json says what there is.")
         return _error(http, error.status_code, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(Gone)
     async def gone(http: Request, error: Gone) -> JSONResponse:
         return _error(http, 499, "the client went away.")
-
-    @app.exception_handler(Exception)
-    async def broken(http: Request, error: Exception) -> JSONResponse:
-        return _error(http, 500, "the server failed; its log says how.")
 
 
 def _problems(found: Sequence[Mapping[str, Any]]) -> str:
@@ -83,7 +89,8 @@ def _problems(found: Sequence[Mapping[str, Any]]) -> str:
 
 def _place(parts: Sequence[Any]) -> str:
     """Where in the body; the names of the forms that a text may have (`<text>`) are no part of it."""
-    return ".".join(str(part) for part in parts if not str(part).startswith("<")) or "body"
+    named = ".".join(str(part) for part in parts if not str(part).startswith("<")) or "body"
+    return named.encode(errors="replace").decode()
 
 
 def _rule(problem: Mapping[str, Any]) -> str:
@@ -91,7 +98,9 @@ def _rule(problem: Mapping[str, Any]) -> str:
         return "must not be blank"
     if problem["type"] == "union_tag_invalid":
         return "must be a text, or a list of texts or documents"
-    return str(problem["msg"])
+    if problem["type"] == "model_attributes_type":
+        return "must be a JSON object, sent with `content-type: application/json`"
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _error(http: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

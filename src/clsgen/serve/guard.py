@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,10 +96,15 @@ class Guard:
         try:
             if self._gate.is_closed and scope["path"] not in _ALWAYS:
                 await call.refuse(503, "the server is stopping and takes no new requests. Ask another one.", retry_s=5)
+            elif not self._settings.knows(call.host):
+                await call.refuse(400, "the host must be localhost or a name given by --allow-host; it is another.")
             elif call.announced_bytes > self._settings.max_body_bytes:
                 await call.refuse(413, too_long(self._settings))
             else:
                 await self._app(scope, call.receive, call.send)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its words may repeat a text: they are not logged
+            log.error("the server failed", request_id=call.id, **named(error))
+            await call.refuse(500, "the server failed; its log says where.", kind="server_error")
         finally:
             self._gate.num_in_flight -= 1
             route = getattr(scope.get("route"), "path", "other")
@@ -114,6 +120,11 @@ class Guard:
             )
 
 
+def named(error: BaseException) -> dict[str, Any]:
+    """An error for the log: its kind and where it came from, none of its words."""
+    return {"error": type(error).__name__, "where": traceback.format_tb(error.__traceback__)}
+
+
 def too_long(settings: ServeSettings) -> str:
     """What a body is told that exceeds the limit."""
     return f"a body must be at most {settings.max_body_bytes:,} bytes. Send fewer or shorter texts."
@@ -127,6 +138,7 @@ class _Call:
         given = headers.get("x-request-id", "")
         self.id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"] = self.id
+        self.host = headers.get("host", "")
         length = headers.get("content-length", "0")
         self.announced_bytes = int(length) if length.isdecimal() else 0
         self.num_bytes, self.status = 0, 0
@@ -162,11 +174,11 @@ class _Call:
             ]
         await self._send(message)
 
-    async def refuse(self, status: int, message: str, *, retry_s: int | None = None) -> None:
+    async def refuse(self, status: int, message: str, *, retry_s: int | None = None, kind: str = "refused") -> None:
         """Answer without asking the application."""
         if self.status:  # an answer has begun: there is no other one to give
             return
-        body = json.dumps({"error": {"message": message, "type": "refused", "request_id": self.id}}).encode()
+        body = json.dumps({"error": {"message": message, "type": kind, "request_id": self.id}}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers.append((b"connection", b"close"))
         if retry_s is not None:

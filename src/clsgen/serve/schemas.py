@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from clsgen.types import CONTRACT_SENTENCE, Example, ExplanationMode
 
 _NOTE = "Aspirin was given to 120 patients; mortality fell from 12% to 7%."
 
-Text = Annotated[str, Field(pattern=r"\S")]
+
+def _unicode(given: str) -> str:
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be Unicode text; half of a surrogate pair stands in it") from None
+    return given
+
+
+Words = Annotated[str, AfterValidator(_unicode)]
+Text = Annotated[str, Field(pattern=r"\S"), AfterValidator(_unicode)]
 """Something besides white space."""
 
 
@@ -20,8 +30,8 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: Text = Field(description="The text. Only it may be cut to fit the model.", examples=[_NOTE])
-    question: str = Field("", description="What is asked of this text, where the model was trained on questions.")
-    id: str | None = Field(None, max_length=256, description="Given back with the answer; null: the text's number.")
+    question: Words = Field("", description="What is asked of this text, where the model was trained on questions.")
+    id: Words | None = Field(None, max_length=256, description="Given back with the answer; null: the text's number.")
 
 
 def _kind(given: Any) -> str:
@@ -174,6 +184,15 @@ class ChatResponse(BaseModel):
     clsgen: ExplainedResult
 
 
+class Limits(BaseModel):
+    """What a request may hold, and what may wait."""
+
+    texts: int = Field(description="Texts in one request.")
+    tokens: int = Field(description="Of a text, what is asked of it included.")
+    body_bytes: int
+    queued: int = Field(description="Texts that wait to be read; a client alone may have all of them.")
+
+
 class Model(BaseModel):
     """A model that can be asked."""
 
@@ -183,8 +202,10 @@ class Model(BaseModel):
     owned_by: str = "clsgen"
     labels: list[str]
     positive: str | None
+    instruction: str = Field(description="What is asked of every text.")
     explains: bool
     restricted: bool
+    limits: Limits
 
 
 class ModelList(BaseModel):

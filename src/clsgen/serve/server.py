@@ -28,5 +28,5 @@ def serve(
     """
     share_one_heap()
     service = Service(classifier, name, settings)
-    has_answered_all = run(make_app(service), settings, service.gate, on_start=on_start)
+    has_answered_all = run(make_app(service), settings, service.gate, on_start=on_start, give_up=service.desk.give_up)
     return service.desk.close(5.0) and has_answered_all

@@ -18,6 +18,8 @@ from clsgen.serve.schemas import ClassifyRequest, ExplainRequest
 from clsgen.serve.settings import ServeSettings
 from clsgen.types import Example
 
+_LETTERS_A_TOKEN = 16
+"""No text that means anything has so many."""
 _BEARER = HTTPBearer(auto_error=False, description="Only where the server was given keys.")
 """For the API's description; whether a key is known is decided in `let_in`."""
 
@@ -41,6 +43,7 @@ class Service:
             classifier,
             batch_tokens=settings.batch_tokens,
             max_queued=settings.max_queued,
+            max_tokens=settings.max_tokens,
             watch=self.metrics,
         )
 
@@ -57,12 +60,24 @@ class Service:
         """The texts of a request.
 
         Raises:
-            DataError: More than one request may hold.
+            DataError: More than one request may hold, or one that is longer than its tokens need to be counted for.
         """
-        examples = body.examples()
-        if len(examples) > self.settings.max_texts:
-            raise DataError(f"texts must be at most {self.settings.max_texts} in one request; got {len(examples)}.")
+        examples, limit = body.examples(), self.max_texts
+        if len(examples) > limit:
+            raise DataError(f"texts must be at most {limit} in one request; got {len(examples)}. Send them in parts.")
+        max_letters = _LETTERS_A_TOKEN * self.settings.max_tokens
+        for each in examples:
+            if len(each.document) + len(each.question) > max_letters:
+                raise DataError(
+                    f"a text must be at most {self.settings.max_tokens:,} tokens, and {max_letters:,} characters in "
+                    f"any case; {each.id} has {len(each.document):,}. Send the part that matters."
+                )
         return examples
+
+    @property
+    def max_texts(self) -> int:
+        """Texts of one request: no more than may wait."""
+        return min(self.settings.max_texts, self.settings.max_queued)
 
 
 def let_in(service: Service) -> Any:
