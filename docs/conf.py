@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from myst_nb.sphinx_ import NbMetadataCollector
@@ -27,6 +29,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 MOST_SECONDS = 120
 nb_execution_mode = "force"
 nb_execution_in_temp = True
+os.environ["PYTHONPATH"] = str(Path(__file__).parent / "tutorials")  # the kernels'
 nb_execution_timeout = MOST_SECONDS
 nb_execution_show_tb = True
 nb_merge_streams = True
