@@ -40,6 +40,7 @@ bench: bench-speed bench-results
 bench-speed: $(STAMP) benchmarks/.venv/.installed
 	$(BIN)/python benchmarks/run.py --documents 2000
 	$(BIN)/python benchmarks/predict_gpu.py
+	$(BIN)/python benchmarks/predict_scale.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/ray_overhead.py
 
