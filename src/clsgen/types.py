@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -79,6 +79,23 @@ class TaskSpec:
     def positive_index(self) -> int | None:
         """Index of `positive` in `labels`; None with more than two classes."""
         return None if self.positive is None else self.labels.index(self.positive)
+
+    def to_record(self) -> dict[str, Any]:
+        """What a model keeps of its task, as JSON values."""
+        return asdict(self) | {"labels": list(self.labels), "proxies": list(self.proxies)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TaskSpec:
+        """What `to_record` wrote.
+
+        Raises:
+            KeyError, TypeError: A field is missing or unknown.
+
+        >>> spec = TaskSpec("falls", ("no", "yes"), "Did they fall?", positive="yes", proxies=("outcome",))
+        >>> TaskSpec.from_record(spec.to_record()) == spec
+        True
+        """
+        return cls(**{**record, "labels": tuple(record["labels"]), "proxies": tuple(record.get("proxies", ()))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Uploads a folder to the hub: one commit, into a repository whose visibility is the one that was asked for."""
+"""Uploads files to the hub: one commit, into a repository whose visibility is the one that was asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,14 +33,14 @@ class Pushed(NamedTuple):
     is_private: bool
 
 
-def upload(folder: Path, repo_id: str, *, is_private: bool, message: str) -> Pushed:
-    """Put the files of `folder` into a model repository, which is made if need be.
+def upload(files: Mapping[str, Path], repo_id: str, *, is_private: bool, message: str) -> Pushed:
+    """Put files into a model repository, which is made if need be.
 
     Files of an earlier model and its data that are no longer there are removed in the same commit; what else the
     repository holds stays.
 
     Args:
-        folder: A model directory with its manifest.
+        files: Name in the repository -> file; a model with its manifest.
         repo_id: "org/name".
         is_private: The visibility that the repository gets, or must have.
         message: Of the commit.
@@ -48,7 +49,6 @@ def upload(folder: Path, repo_id: str, *, is_private: bool, message: str) -> Pus
         HubError: No access, no connection, a repository of the other visibility, or one that leaves files out.
     """
     api = HfApi()
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     with told(repo_id, "take the model"):
         try:
             found = bool(api.repo_info(repo_id).private)
@@ -61,22 +61,22 @@ def upload(folder: Path, repo_id: str, *, is_private: bool, message: str) -> Pus
                 + ("Add --public if that is meant." if is_private else "Make it public on the hub first.")
             )
         present = set(api.list_repo_files(repo_id))
-        gone = sorted((_earlier(repo_id, present) & present) - set(names))
+        gone = sorted((_earlier(repo_id, present) & present) - files.keys())
         commit = api.create_commit(
             repo_id,
             [
                 *(CommitOperationDelete(name, is_folder=False) for name in gone),
-                *(CommitOperationAdd(name, str(folder / name)) for name in names),
+                *(CommitOperationAdd(name, str(files[name])) for name in sorted(files)),
             ],
             commit_message=message,
         )
-        left_out = sorted(set(names) - set(api.list_repo_files(repo_id, revision=commit.oid)))
+        left_out = sorted(files.keys() - set(api.list_repo_files(repo_id, revision=commit.oid)))
     if left_out:
         raise HubError(
             f"{repo_id}: the hub must take every file; it left out {', '.join(left_out)}. Remove the repository's "
             ".gitignore."
         )
-    return Pushed(f"{api.endpoint}/{repo_id}", commit.oid, len(names), is_private)
+    return Pushed(f"{api.endpoint}/{repo_id}", commit.oid, len(files), is_private)
 
 
 def _earlier(repo_id: str, present: set[str]) -> set[str]:

@@ -27,35 +27,53 @@ class Licence(NamedTuple):
     link: str | None = None
 
 
+class Judged(NamedTuple):
+    """What a model is worth.
+
+    Attributes:
+        metrics: The run's metrics.json.
+        statements: Heading and sentences of what the figures say.
+        figure: The reliability figure, PNG; None: there is none.
+    """
+
+    metrics: Mapping[str, Any]
+    statements: Sequence[tuple[str, str]]
+    figure: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class CardFacts:
     """What a card says.
 
     Attributes:
         repo_id: The model on the hub.
-        spec: The task.
         record: The model directory's clsgen.json.
         calibrator: Its calibrator.json.
         rule: Its decision.json.
         licence: Of the base, or the one that was named; None: not known.
         run: The run's manifest; None: the model was pushed without its run.
-        metrics: The run's metrics.json; None: it was not judged.
-        statements: Heading and sentences of what the figures say.
-        has_figure: Whether the reliability figure stands beside the card.
+        judged: What it is worth; None: it was not judged.
         has_data: Whether rows and predictions are pushed too.
     """
 
     repo_id: str
-    spec: TaskSpec
     record: Mapping[str, Any]
     calibrator: Mapping[str, Any]
     rule: Mapping[str, Any]
     licence: Licence | None
     run: Mapping[str, Any] | None
-    metrics: Mapping[str, Any] | None
-    statements: Sequence[tuple[str, str]]
-    has_figure: bool
+    judged: Judged | None
     has_data: bool
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task."""
+        return TaskSpec.from_record(self.record["spec"])
+
+    @property
+    def name(self) -> str:
+        """The model's name, without whose it is."""
+        return self.repo_id.partition("/")[2]
 
     @property
     def base_id(self) -> str | None:
@@ -66,7 +84,7 @@ class CardFacts:
 
 def hub_card(facts: CardFacts) -> str:
     """Markdown with its YAML front matter."""
-    parts = [f"---\n{_front_matter(facts)}\n---", f"# {facts.repo_id.partition('/')[2]}", _intended(facts)]
+    parts = [f"---\n{_front_matter(facts)}\n---", f"# {facts.name}", _intended(facts)]
     parts += [_use(facts), _data(facts), _figures(facts), _limits(facts), _licence(facts)]
     return "\n\n".join(parts) + "\n"
 
@@ -82,7 +100,7 @@ def _front_matter(facts: CardFacts) -> str:
         license_link=None if licence is None else licence.link,
         base_model=base,
         base_model_relation=None if base is None else ("finetune" if _is_whole(facts) else "adapter"),
-        model_name=facts.repo_id.partition("/")[2],
+        model_name=facts.name,
         eval_results=list(_results(facts)) or None,
     )
     return str(data.to_yaml()).strip()
@@ -90,16 +108,17 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _results(facts: CardFacts) -> Iterator[EvalResult]:
     """The figures as the hub's model-index has them; the interval stands in the name, which it has no field for."""
-    if facts.metrics is None:
+    if facts.judged is None:
         return
-    share = round(100 * facts.metrics["bootstrap"]["confidence"])
-    for name, entry in _entries(facts.metrics):
+    metrics, task = facts.judged.metrics, facts.spec.name
+    share = round(100 * metrics["bootstrap"]["confidence"])
+    for name, entry in _entries(metrics):
         ends = "" if entry["low"] is None else f", {share}% interval {entry['low']:.4f} to {entry['high']:.4f}"
         yield EvalResult(
             task_type="text-classification",
-            dataset_type=facts.spec.name,
-            dataset_name=facts.spec.name,
-            dataset_split=facts.metrics["split"],
+            dataset_type=task,
+            dataset_name=task,
+            dataset_split=metrics["split"],
             metric_type=_HUB_NAMES.get(name, name),
             metric_name=f"{name}{ends}",
             metric_value=round(entry["value"], 4),
@@ -183,9 +202,9 @@ def _data(facts: CardFacts) -> str:
 
 
 def _figures(facts: CardFacts) -> str:
-    metrics = facts.metrics
-    if metrics is None:
+    if facts.judged is None:
         return "## Figures\n\nThis model was not judged on held-out rows before it was pushed."
+    metrics, statements, picture = facts.judged
     bootstrap = metrics["bootstrap"]
     share = round(100 * bootstrap["confidence"])
     lines = [f"| figure | value | {share}% interval | n | definition |", "|---|---:|---|---:|---|"]
@@ -194,8 +213,8 @@ def _figures(facts: CardFacts) -> str:
         meaning = str(entry["definition"]).replace("|", r"\|")
         lines.append(f"| {name} | {entry['value']:.3f} | {ends} | {entry['n']} | {meaning} |")
     table = "\n".join(lines)
-    figure = f"![Reliability: observed share against probability]({FIGURE})\n\n" if facts.has_figure else ""
-    said = "\n".join(f"- **{heading}.** {text}" for heading, text in facts.statements)
+    figure = f"![Reliability: observed share against probability]({FIGURE})\n\n" if picture is not None else ""
+    said = "\n".join(f"- **{heading}.** {text}" for heading, text in statements)
     return f"""## Figures
 
 On {metrics["num_rows"]} {metrics["split"]} rows in {metrics["num_groups"]} groups. Intervals: {bootstrap["method"]}.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,9 @@ class FoldedRecord:
 
     def save(self, folder: Path) -> None:
         """Write folded.json."""
-        spec = asdict(self.spec)
-        del spec["proxies"]
         record = {
             "format": FORMAT,
-            "spec": spec | {"labels": list(self.spec.labels)},
+            "spec": self.spec.to_record(),
             "template": self.template.to_json(),
             "class_ids": list(self.class_ids),
             "class_tokens": list(self.class_tokens),
@@ -72,7 +70,7 @@ class FoldedRecord:
             raise ArtifactError(f"{FILE}: format must be {FORMAT}; got {record.get('format')!r}. Export again.")
         try:
             return cls(
-                spec=TaskSpec(**record["spec"] | {"labels": tuple(record["spec"]["labels"]), "proxies": ()}),
+                spec=TaskSpec.from_record(record["spec"]),
                 template=Template.from_json(record["template"]),
                 class_ids=tuple(record["class_ids"]),
                 class_tokens=tuple(record["class_tokens"]),

@@ -155,7 +155,7 @@ def load_bundle(
     record = read_record(folder / "clsgen.json")
     if record.get("format") != FORMAT:
         raise ArtifactError(f"clsgen.json: format must be {FORMAT}; got {record.get('format')!r}. Update clsgen.")
-    spec = TaskSpec(**{**record["spec"], "labels": tuple(record["spec"]["labels"]), "proxies": ()})
+    spec = TaskSpec.from_record(record["spec"])
     base_record = BaseRecord(**record["base"])
     tokenizer = backbone.load_tokenizer(str(folder))
     renderer = Renderer(Template.from_json(read_record(folder / "template.json")), tokenizer)
@@ -209,11 +209,9 @@ def base_record(name: str, revision: str | None, *, is_whole: bool, folder: Path
 
 
 def _record(bundle: Bundle) -> dict[str, Any]:
-    spec = asdict(bundle.spec)
-    del spec["proxies"]
     return {
         "format": FORMAT,
-        "spec": {**spec, "labels": list(bundle.spec.labels)},
+        "spec": bundle.spec.to_record(),
         "tuning": bundle.model.tuning,
         "starts_at": bundle.model.starts_at,
         "dtype": bundle.dtype,

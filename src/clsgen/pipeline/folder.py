@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clsgen.artifacts import sha256_of, write_json_atomic
+from clsgen.artifacts import read_record, sha256_of, write_json_atomic
 from clsgen.config.load import load_config
 from clsgen.config.run import RunConfig
 from clsgen.data.source import load_examples, write_examples
@@ -74,8 +74,7 @@ class RunFolder:
         file = self.model / "clsgen.json"
         if not file.is_file():
             raise ArtifactError(f"{self.path} must be a trained run (model/clsgen.json); it is not. Train it first.")
-        record = json.loads(file.read_text(encoding="utf-8"))["spec"]
-        return TaskSpec(**record | {"labels": tuple(record["labels"]), "proxies": ()})
+        return TaskSpec.from_record(read_record(file)["spec"])
 
     def write_rows(
         self, roles: Mapping[Role, tuple[Example, ...]], groups: Mapping[str, str], *, is_restricted: bool

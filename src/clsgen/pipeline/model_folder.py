@@ -42,8 +42,7 @@ class ModelFolder:
                 f"{self.path} must be a clsgen model directory (clsgen.json); it is not. Give run/model, or "
                 "run/questions/NAME of a run that asks several questions."
             )
-        record = self.record("clsgen.json")["spec"]
-        return TaskSpec(**record | {"labels": tuple(record["labels"]), "proxies": ()})
+        return TaskSpec.from_record(self.record("clsgen.json")["spec"])
 
     def weights_sha256(self) -> str:
         """Equal where the same texts get the same class logits, however they are calibrated."""

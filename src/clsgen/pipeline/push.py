@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clsgen.artifacts import compare_manifest, read_record, write_json_atomic, write_manifest
+from clsgen.artifacts import (
+    MANIFEST,
+    compare_manifest,
+    read_manifest,
+    read_record,
+    sha256_of,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 from clsgen.errors import ArtifactError, ConfigError, RestrictedError
 from clsgen.export.hub import DATA, Pushed, upload
-from clsgen.export.hub_card import Licence
+from clsgen.export.hub_card import FIGURE, CardFacts, Licence, hub_card
 from clsgen.inference.panel import question_folders
 from clsgen.model.hub import is_hub_id
-from clsgen.pipeline.card import licence_of, write_card
-from clsgen.pipeline.evaluate import is_predicted
+from clsgen.pipeline.card import judged_of, licence_of
 from clsgen.pipeline.folder import RunFolder
 from clsgen.types import EMBEDDED, ROLES
 
@@ -73,14 +79,10 @@ def push(path: Path, settings: PushSettings, *, notify: Notify = lambda message:
     record = _shared_record(source, settings)
     if settings.with_data and source.run is None:
         raise ConfigError("push: --include-data needs the run that the model stands in. Give the run.")
-    staged = Path(tempfile.mkdtemp(prefix=".push-", dir=source.model.parent))
-    try:
-        shutil.copytree(source.model, staged, copy_function=_link, dirs_exist_ok=True)
-        _fill(staged, source, record, settings, notify)
+    with tempfile.TemporaryDirectory(prefix="clsgen-push-") as made:
+        files = _files(Path(made), source, record, settings, notify)
         message = f"Model of the task {record['spec']['name']}"
-        return upload(staged, settings.repo_id, is_private=not settings.is_public, message=message)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        return upload(files, settings.repo_id, is_private=not settings.is_public, message=message)
 
 
 def _source(path: Path) -> _Source:
@@ -136,40 +138,49 @@ def _shared_record(source: _Source, settings: PushSettings) -> dict[str, Any]:
     return source.record | {"base": base}
 
 
-def _fill(staged: Path, source: _Source, record: Mapping[str, Any], settings: PushSettings, notify: Notify) -> None:
-    """Records, card and manifest of the folder that is pushed, and the data beside them."""
+def _files(
+    made: Path, source: _Source, record: Mapping[str, Any], settings: PushSettings, notify: Notify
+) -> dict[str, Path]:
+    """Name in the repository -> file: those that the model's manifest names, and new ones that are put into `made`."""
+    hashes = read_manifest(source.model)
+    files = {name: source.model / name for name in hashes}
     if record != source.record:
-        _replace(staged / "clsgen.json", record)
-        if (staged / "adapter_config.json").is_file():
-            adapter = read_record(staged / "adapter_config.json")
-            _replace(staged / "adapter_config.json", adapter | {"base_model_name_or_path": record["base"]["name"]})
+        write_json_atomic(made / "clsgen.json", record)
+        if "adapter_config.json" in files:
+            adapter = read_record(files["adapter_config.json"])
+            write_json_atomic(
+                made / "adapter_config.json", adapter | {"base_model_name_or_path": record["base"]["name"]}
+            )
     licence = licence_of(record["base"]) if settings.licence is None else Licence(settings.licence)
     if licence is None and record["base"]["name"] != "scratch":
         notify(f"The licence of the base {record['base']['name']} is not known, and the card says so (--license).")
-    write_card(staged, source.run, settings.repo_id, licence=licence, has_data=settings.with_data)
-    if source.run is None or not is_predicted(source.run):
+    facts = _facts(source, record, settings, licence)
+    if facts.judged is None:
         notify("The model was not judged since it was made: the card has no figures. Run `clsgen eval` first.")
-    write_manifest(staged)
-    if settings.with_data and source.run is not None:
-        _copy_data(source.run, staged / DATA)
+    elif facts.judged.figure is not None:
+        write_bytes_atomic(made / FIGURE, facts.judged.figure)
+    write_text_atomic(made / "README.md", hub_card(facts))
+    new = {file.name: file for file in made.iterdir()}
+    write_json_atomic(made / MANIFEST, dict(sorted((hashes | {name: sha256_of(new[name]) for name in new}).items())))
+    return files | new | {MANIFEST: made / MANIFEST} | (_data_files(source.run) if settings.with_data else {})
 
 
-def _copy_data(run: RunFolder, target: Path) -> None:
-    target.mkdir()
-    for file in (*(run.data(role) for role in ROLES), run.predictions):
-        if file.is_file() and file.stat().st_size:
-            shutil.copyfile(file, target / file.name)
+def _facts(source: _Source, record: Mapping[str, Any], settings: PushSettings, licence: Licence | None) -> CardFacts:
+    return CardFacts(
+        repo_id=settings.repo_id,
+        record=record,
+        calibrator=read_record(source.model / "calibrator.json"),
+        rule=read_record(source.model / "decision.json"),
+        licence=licence,
+        run=None if source.run is None else read_record(source.run.manifest),
+        judged=None if source.run is None else judged_of(source.run),
+        has_data=settings.with_data,
+    )
 
 
-def _replace(file: Path, record: Mapping[str, Any]) -> None:
-    """Write a record in the place of a linked file, which stays as it is where it came from."""
-    file.unlink()
-    write_json_atomic(file, record)
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
-    return target
+def _data_files(run: RunFolder | None) -> dict[str, Path]:
+    """Rows and predictions of a run, those that it has."""
+    if run is None:
+        return {}
+    files = (*(run.data(role) for role in ROLES), run.predictions)
+    return {f"{DATA}/{file.name}": file for file in files if file.is_file() and file.stat().st_size}
