@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,26 @@ from clsgen.types import Example, TaskSpec
 
 FAMILIES = ("llama", "qwen", "mistral", "gemma", "gpt2")
 SPEC = TaskSpec("weather", ("rain", "sun"), "Which weather is meant? Answer rain or sun.", "sun")
+
+SCRATCH: Mapping[str, Any] = {
+    "model": {
+        "init": "scratch",
+        "tuning": "full",
+        "max_length_tokens": 128,
+        "max_explanation_tokens": 64,
+        "scratch": {"vocabulary": 400, "width": 32, "num_layers": 1, "num_heads": 2},
+    },
+    "train": {
+        "max_steps": 30,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "head_learning_rate": 5e-2,
+        "precision": "float32",
+        "num_monitor_explanations": 0,
+        "patience": None,
+    },
+}
+"""Settings of a run that tells the rows of `examples` apart in seconds."""
 
 _WORDS = {
     "rain": ("wet streets", "dark clouds", "an umbrella at the door", "puddles on the path"),

@@ -159,10 +159,14 @@ def compare_manifest(folder: Path) -> Difference:
     missing = sorted(name for name in hashes if not (folder / name).is_file())
     present = sorted(hashes.keys() - set(missing))
     altered = [name for name in present if sha256_of(folder / name) != hashes[name]]
-    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    found = sorted(path.relative_to(folder).as_posix() for path in paths)
+    found = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
     extra = [name for name in found if name not in hashes and name != MANIFEST and not name.startswith(_KEPT_BESIDE)]
     return Difference(tuple(missing), tuple(altered), tuple(extra))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file, link and other entry that is no folder, at any depth."""
+    return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 
 def check_manifest(folder: Path) -> None:

@@ -79,10 +79,17 @@ def test_missing_altered_and_extra_files_are_named_together(command, run):
 def test_the_rows_of_a_run_are_compared_too(command, run):
     (run / "data" / "train.jsonl").write_text("another\n")
     (run / "data" / "test.jsonl").unlink()
+    (run / "data" / "more").mkdir()
+    (run / "data" / "more" / "notes.csv").write_text("note\n")
+    (run / "data" / "groups.json").write_text("{}")  # made of the rows, and named by no hash
     (run / "predictions.jsonl").write_text("made later\n")
     ran = command("verify", run)
     assert ran.code == 1
-    assert ran.out.splitlines()[:-1] == ["missing: data/test.jsonl", "altered: data/train.jsonl"]
+    assert ran.out.splitlines()[:-1] == [
+        "missing: data/test.jsonl",
+        "altered: data/train.jsonl",
+        "extra: data/more/notes.csv",
+    ]
 
 
 def test_a_run_of_several_questions_is_compared_in_all_its_parts(command, run):

@@ -17,43 +17,27 @@ from huggingface_hub import ModelCard, constants
 
 import hub_server
 import tiny
-from clsgen import Classifier
+from clsgen import Classifier, Panel
 from clsgen.artifacts import compare_manifest
 from clsgen.config.load import config_of
-from clsgen.errors import ArtifactError, ConfigError, HubError
+from clsgen.errors import ArtifactError, ConfigError, HubError, RestrictedError
 from clsgen.export.hub_card import Licence
 from clsgen.model.checkpoint import save_bundle
+from clsgen.model.hub import fetched
 from clsgen.pipeline.calibrate import calibrate_run, changed, current_settings
 from clsgen.pipeline.card import licence_of
 from clsgen.pipeline.evaluate import evaluate_run
+from clsgen.pipeline.export import export_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.push import PushSettings, push
 from clsgen.pipeline.train import train_run
 from hub_server import Hub, running_hub
+from served import Server
 
 # what httpx2 says of huggingface_hub's own uploads
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
 
 TEXTS = ["We saw wet streets.", "We saw a clear sky."]
-SETTINGS = {
-    "model": {
-        "init": "scratch",
-        "tuning": "full",
-        "max_length_tokens": 128,
-        "max_explanation_tokens": 64,
-        "scratch": {"vocabulary": 400, "width": 32, "num_layers": 1, "num_heads": 2},
-    },
-    "train": {
-        "max_steps": 30,
-        "batch_size": 8,
-        "learning_rate": 1e-2,
-        "head_learning_rate": 5e-2,
-        "precision": "float32",
-        "num_monitor_explanations": 0,
-        "patience": None,
-    },
-    "evaluate": {"num_bootstrap": 100},
-}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +49,12 @@ def trained(tmp_path_factory) -> Path:
     ]
     (folder / "weather.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = {"train": str(folder / "weather.jsonl"), "columns": {"explanation": "why", "group": ["day"]}}
-    run = train_run(config_of({**SETTINGS, "data": data, "output": str(folder / "run")}, where="test"))
+    run = train_run(
+        config_of(
+            {**tiny.SCRATCH, "data": data, "evaluate": {"num_bootstrap": 100}, "output": str(folder / "run")},
+            where="test",
+        )
+    )
     evaluate_run(run)
     return run
 
@@ -94,7 +83,7 @@ def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
 # ---- the whole way, in processes of its own ----
 
 
-def test_the_command_pushes_and_another_machine_loads_the_same_model(run, tmp_path):
+def test_the_command_pushes_and_another_machine_loads_and_serves_the_same_model(run, tmp_path, monkeypatch):
     with running_hub() as hub:
         environment = {
             **os.environ,
@@ -131,6 +120,43 @@ def test_the_command_pushes_and_another_machine_loads_the_same_model(run, tmp_pa
         num_asked = len(hub.asked)
         assert ran("-c", code, revision, *TEXTS, HF_HUB_OFFLINE="1").strip() == expected
         assert len(hub.asked) == num_asked, "the cache was not enough"
+        monkeypatch.chdir(tmp_path)
+        server = Server.start(Path("org/weather"), tmp_path, "--revision", revision, **environment)
+        try:
+            with server.client() as client:
+                answer = client.post("/v1/classify", json={"texts": TEXTS}).json()
+        finally:
+            assert server.stop() == 0, server.log
+        served = [[row["probabilities"][label] for label in ("rain", "sun")] for row in answer["results"]]
+        np.testing.assert_allclose(served, json.loads(expected), atol=1e-6)
+
+
+def test_commands_take_a_model_by_its_name_on_the_hub(run, hub, command, tmp_path):
+    first = push(run, PushSettings("org/weather"))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": text, "answer": "rain"}) + "\n" for text in TEXTS))
+
+    def predicted(name: str, *options: object) -> list[dict[str, Any]]:
+        file = tmp_path / name
+        ran = command("predict", rows, "-o", file, "--label", "answer", "--explain", "all", *options)
+        assert ran.code == 0, ran.err
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    expected = predicted("here.jsonl", "-m", run)
+    assert predicted("hub.jsonl", "-m", "org/weather") == expected
+    calibrate_run(run, settings=changed("test", current_settings(RunFolder(run)), threshold="sensitivity=0.9"))
+    push(run, PushSettings("org/weather"))
+    assert predicted("newest.jsonl", "-m", "org/weather")[0]["threshold"] != expected[0]["threshold"]
+    assert predicted("first.jsonl", "-m", "org/weather", "--revision", first.revision) == expected
+    assert command("eval", tmp_path / "first.jsonl").code == 0
+    ran = command("bench", "org/weather", "--num", 2, "--runs", 1, "--revision", first.revision)
+    assert (ran.code, "2 texts of" in ran.out) == (0, True), ran.err
+    (by_name,) = Panel.from_pretrained({"wet": "org/weather"}).predict(TEXTS[:1])["wet"]
+    assert by_name.probs == pytest.approx(expected[0]["probs"], abs=1e-6)
+    for name in ("predict", "bench", "serve"):
+        given = (rows, "-o", tmp_path / "none.jsonl", "-m", run) if name == "predict" else (run,)
+        ran = command(name, *given, "--revision", "main")
+        assert (ran.code, "revision must be left out for a model directory" in ran.err) == (2, True), ran.err
 
 
 # ---- what is pushed ----
@@ -180,6 +206,39 @@ def test_the_card_says_what_the_run_measured_and_no_text(run, hub):
     for role, counts in manifest["rows"].items():
         assert f"| {role} | {sum(counts.values())} | {counts['rain']} | {counts['sun']} |" in card.text
     assert str(run) not in card.content
+
+
+def test_nothing_that_lies_beside_the_model_is_sent_and_no_text_is(run, hub):
+    """Wherever texts of a run may lie, and what git and the hub's client keep within a folder that they fetched."""
+    rows = [row for role in ("train", "validation", "calibration", "test") for row in RunFolder(run).rows(role)]
+    texts = [row.document for row in rows] + [str(row.explanation) for row in rows]
+    written = [json.loads(line)["explanation"] for line in (run / "predictions.jsonl").read_text().splitlines()]
+    assert all(written)
+    spilt = "\n".join(texts)
+    beside = ["review.db", "server.log", "evidence.jsonl", "teacher/answers.sqlite", "checkpoints/rows.txt"]
+    kept = [".git/config", ".git/objects/pack/pack-1.pack", ".gitattributes", ".cache/huggingface/x"]
+    for name in (*beside, *(f"model/{name}" for name in kept)):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(spilt)
+    push(run, PushSettings("org/weather"))
+    files = hub.files("org/weather")
+    model = {path.name for path in (run / "model").iterdir() if path.name not in (".git", ".cache")}
+    assert set(files) == model | {"reliability.png"}
+    for name, content in files.items():
+        found = [text for text in (*texts, *written) if text.encode() in content]
+        assert not found, f"{name}: {found[:3]}"
+
+
+def test_a_model_that_was_fetched_from_the_hub_is_pushed_whole(run, hub):
+    push(run, PushSettings("org/weather"))
+    kept = fetched("org/weather")
+    assert any(path.is_symlink() for path in kept.iterdir()), "the cache holds links to its files"
+    push(kept, PushSettings("org/copy"))
+    sent, copy = hub.files("org/weather"), hub.files("org/copy")
+    assert set(copy) == set(sent)
+    assert [name for name in sent if sent[name] != copy[name]] == ["README.md", "manifest.json"]
+    expected = Classifier.from_pretrained(run).predict_proba(TEXTS)
+    assert (Classifier.from_pretrained("org/copy").predict_proba(TEXTS) == expected).all()
 
 
 def test_a_model_without_figures_or_run_says_so(run, hub, tmp_path):
@@ -292,6 +351,35 @@ def test_a_restricted_model_is_never_pushed(run, hub, command, restrict, options
         assert "a model made from restricted data must stay where its access agreement holds" in ran.err
     assert hub.asked == []
     assert not list(run.glob(".push-*"))
+
+
+@pytest.fixture(scope="module")
+def restricted(trained) -> Path:
+    """A run of restricted rows, whose model is whole."""
+    data = RunFolder(trained).config().data.model_copy(update={"restricted": True})
+    settings = {**tiny.SCRATCH, "train": {**tiny.SCRATCH["train"], "max_steps": 1}}
+    where = {"data": data.model_dump(mode="json"), "output": str(trained.parent / "restricted")}
+    return train_run(config_of({**settings, **where}, where="test"))
+
+
+@pytest.mark.parametrize("form", ["model", "causal-lm", "folded"])
+def test_what_is_trained_from_a_restricted_model_or_an_export_of_it_is_restricted(
+    restricted, trained, hub, tmp_path, form
+):
+    base = restricted / "model" if form == "model" else export_run(restricted, form, tmp_path / form).folder
+    data = RunFolder(trained).config().data
+    assert not data.restricted
+    values = {
+        "model": {**tiny.SCRATCH["model"], "init": "pretrained", "backbone": str(base), "scratch": {}},
+        "train": {**tiny.SCRATCH["train"], "max_steps": 1},
+        "data": data.model_dump(mode="json"),
+        "output": str(tmp_path / "run"),
+    }
+    made = train_run(config_of(values, where="test"))
+    assert (made / "data" / "train.jsonl").stat().st_mode & 0o077 == 0
+    with pytest.raises(RestrictedError, match="a model made from restricted data must stay"):
+        push(made, PushSettings("org/weather"))
+    assert hub.asked == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -38,25 +39,7 @@ from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.labels import classes_of
 from clsgen.pipeline.train import train_run
 
-SETTINGS: dict[str, Any] = {
-    "model": {
-        "init": "scratch",
-        "tuning": "full",
-        "max_length_tokens": 128,
-        "max_explanation_tokens": 64,
-        "scratch": {"vocabulary": 400, "width": 32, "num_layers": 1, "num_heads": 2},
-    },
-    "train": {
-        "max_steps": 30,
-        "batch_size": 8,
-        "learning_rate": 1e-2,
-        "head_learning_rate": 5e-2,
-        "precision": "float32",
-        "num_monitor_explanations": 0,
-        "patience": None,
-    },
-    "calibrate": {"threshold": "half"},
-}
+SETTINGS: dict[str, Any] = {**tiny.SCRATCH, "calibrate": {"threshold": "half"}}
 ROWS = tiny.examples(120)
 X = [row.document for row in ROWS]
 Y = [row.label for row in ROWS]
@@ -113,6 +96,33 @@ def test_its_probabilities_are_those_of_train_on_the_same_rows(fitted, tmp_path)
     assert (tmp_path / "run/model/head.safetensors").read_bytes() == (
         fitted.run_ / "model/head.safetensors"
     ).read_bytes()
+
+
+def test_the_threshold_of_the_model_decides_and_not_the_likeliest_label():
+    made = ClsgenClassifier(SETTINGS, train__max_steps=1, calibrate__threshold="sensitivity=0.95").fit(X, Y)
+    threshold = made.classifier().bundle.rule.threshold
+    probs = made.predict_proba(X)
+    expected = np.where(probs[:, 1] >= threshold, "sun", "rain")
+    assert (expected != made.classes_[probs.argmax(axis=1)]).any(), threshold
+    assert made.predict(X).tolist() == expected.tolist()
+    assert made.score(X, Y) == accuracy_score(Y, expected)
+
+
+def test_groups_of_examples_tie_rows_and_missing_ones_do_not():
+    notes = [Example(str(at), text, groups=(f"patient:{at // 4}",)) for at, text in enumerate(X)]
+    pairs = [f"ward {at // 2}" if at < 40 else (None if at % 2 else float("nan")) for at in range(len(X))]
+
+    def component_of(texts: list[Any], groups: list[Any] | None) -> list[str]:
+        made = ClsgenClassifier(SETTINGS, train__max_steps=1).fit(texts, Y, groups=groups)
+        folder = RunFolder(made.run_)
+        roles = ("train", "validation", "calibration")
+        found = {row.id: folder.groups()[row.id] for role in roles for row in folder.rows(role)}
+        return [found[str(at)] for at in range(len(X))]
+
+    assert len(set(component_of(notes, None))) == 30
+    assert len(set(component_of(X, pairs))) == 20 + 80
+    across = [str((at + 2) // 4) for at in range(len(X))]  # each ties the end of a patient to the begin of the next
+    assert len(set(component_of(notes[:8] + list(X[8:]), across[:10] + [None] * 110))) == 1 + 110
 
 
 def test_the_roles_are_carved_by_group_and_there_is_no_test_role(fitted):
@@ -178,12 +188,13 @@ def test_labels_come_back_as_they_were_given(labels):
 
 
 def test_a_model_of_whole_numbers_predicts_whole_numbers():
-    numbers = np.array([5 if label == "rain" else 2 for label in Y])
+    numbers = np.array([10 if label == "rain" else 9 for label in Y])  # as texts they are the other way round
     made = ClsgenClassifier(SETTINGS, train__max_steps=60).fit(X, numbers, explanations=REASONS)
-    assert made.classes_.tolist() == [2, 5]
+    assert made.classes_.tolist() == [9, 10]
     assert made.predict(X).dtype == numbers.dtype
     assert made.score(X, numbers) > 0.8
-    assert made.classifier().spec.positive == "5"
+    assert made.classifier().spec.positive == "10"
+    assert (made.predict_proba(X)[:, 1].argsort()[60:] % 2 == 0).mean() > 0.8  # even rows are rain
 
 
 def test_more_than_two_classes_are_columns_in_the_order_of_the_labels():
@@ -298,6 +309,12 @@ def test_a_run_that_has_gone_is_told():
         copied.predict(X)
 
 
+def test_a_run_that_was_moved_is_found_where_it_is_said_to_be(fitted, tmp_path):
+    copied = pickle.loads(pickle.dumps(fitted))
+    copied.run_ = Path(shutil.copytree(fitted.run_, tmp_path / "elsewhere"))
+    assert (copied.predict_proba(X[:3]) == fitted.predict_proba(X[:3])).all()
+
+
 # ---- settings ----
 
 
@@ -359,6 +376,8 @@ def test_an_unknown_setting_is_refused_at_once(name, message):
         (X, Y, {"groups": GROUPS[:-1]}, "inconsistent numbers of samples"),
         (X, None, {}, "the target y is None"),
         (X, [None, *Y[1:]], {}, "every label must be there"),
+        (X, pd.Series([None, *([0, 1] * 60)[1:]], dtype="Int64"), {}, "every label must be there"),
+        (X, [np.array([1]), np.array([2])] * 60, {}, "labels must be hashable"),
         (X, [1.5] * 60 + [0.25] * 60, {}, "Unknown label type: continuous"),
         (X, ["a"] * 120, {}, "got 1 class"),
         (X, ["a", " "] * 60, {}, "not blank"),

@@ -643,6 +643,8 @@ def test_what_a_run_may_be_judged_by(run, tmp_path):
     shutil.copytree(run, copy)
     with pytest.raises(ConfigError, match="by must be known of the test rows .*sex.*; got 'site'"):
         evaluate_run(copy, by=["site"])
+    with pytest.raises(ConfigError, match="by must not be a proxy of the label; got 'days_to_death'"):
+        evaluate_run(copy, by=["days_to_death"])
 
 
 def test_evidence_removal_of_a_run(run, tmp_path):

@@ -10,6 +10,7 @@ import typer
 
 from clsgen.artifacts import write_json_atomic
 from clsgen.cli.console import console, quiet_libraries
+from clsgen.cli.models import ModelName, Revision
 from clsgen.errors import ConfigError
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.bench import bench as measure
@@ -17,7 +18,7 @@ from clsgen.tasks.synthetic import generate_notes
 
 
 def bench(
-    model: Annotated[Path, typer.Argument(help="Model directory, or the run directory that holds it.")],
+    model: ModelName,
     documents: Annotated[
         Path | None, typer.Option(help="A JSON list of texts, or a text a line; by default generated notes.")
     ] = None,
@@ -25,11 +26,12 @@ def bench(
     runs: Annotated[int, typer.Option(min=1, help="Passes; medians are shown.")] = 3,
     engine: Annotated[Literal["auto", "plain"], typer.Option(help="plain: the readable reference.")] = "auto",
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
+    revision: Revision = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Measure texts and tokens a second, memory, and what bounds them, on this machine."""
     quiet_libraries()
-    classifier = Classifier.from_pretrained(model, base=base, engine=engine)
+    classifier = Classifier.from_pretrained(model, revision=revision, base=base, engine=engine)
     result = measure(classifier, _texts(documents, num_documents), num_runs=runs)
     for line in _lines(result):
         console.print(line, soft_wrap=True)

@@ -10,8 +10,10 @@ from typing import Annotated, Literal, NamedTuple
 import typer
 
 from clsgen.cli.console import console, quiet_libraries, row_progress
+from clsgen.cli.models import MODEL_HELP, Revision
 from clsgen.errors import ConfigError
 from clsgen.inference.partial import Wanted
+from clsgen.model.hub import find_model
 from clsgen.pipeline.model_folder import columns_of
 from clsgen.pipeline.predict_blocks import PredictedFile, Work, predict_many
 
@@ -30,7 +32,7 @@ def predict(
             "a folder of parquet files.",
         ),
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Model directory, or the run directory that holds it.")],
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)],
     explain: Annotated[
         Literal["none", "all", "uncertain", "positive"], typer.Option(help="For which rows a reason is written.")
     ] = "none",
@@ -59,21 +61,21 @@ def predict(
         str | None, typer.Option(help="openai: what the server calls the model; by default the folder's name.")
     ] = None,
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
+    revision: Revision = None,
 ) -> None:
     """Give each text a calibrated probability and, where asked for, a reason; run again to go on after a kill."""
-    if not (model / "clsgen.json").is_file() and (model / "model").is_dir():
-        model = model / "model"
     columns = _given(text=text, question=question, label=label, group=group, id=row_id)
     wanted = Wanted(explain, mode, _prior(prior))
     _check_engine(engine, workers, endpoint)
-    work = Work(model, source, output, columns_of(model).model_copy(update=columns), wanted, base)
+    folder = find_model(model, revision)
+    work = Work(folder, source, output, columns_of(folder).model_copy(update=columns), wanted, base)
     if engine == "ray":
         with row_progress("predicting") as on_progress:
             _tell(predict_many(work, num_workers=workers, on_progress=on_progress), output)
     elif engine == "openai":
         _tell(_predict_there(work, endpoint, served_name), output)
     else:
-        here = Here(model, source, output, base, "plain" if engine == "plain" else "auto")
+        here = Here(folder, source, output, base, "plain" if engine == "plain" else "auto")
         _tell(_predict_here(here, columns, wanted, has_label=label is not None), output)
 
 

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from clsgen.cli.console import console, quiet_libraries
+from clsgen.cli.models import ModelName, Revision
 from clsgen.errors import ConfigError
 
 KEY_VARIABLE = "CLSGEN_API_KEY"
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="Model directory, or the run directory that holds it.")],
+    model: ModelName,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0: any that is free.")] = 8000,
     keys: Annotated[
@@ -38,6 +39,7 @@ def serve(
     body_timeout: Annotated[float, typer.Option(help="Seconds in which a body must have come in.")] = 20.0,
     drain: Annotated[float, typer.Option(help="Seconds that requests in flight have to end on SIGTERM.")] = 60.0,
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
+    revision: Revision = None,
 ) -> None:
     """Answer requests with the probability first, then the reason; SIGTERM ends what is in flight and exits 0."""
     quiet_libraries()
@@ -65,7 +67,7 @@ def serve(
     )
     if not settings.is_loopback and not settings.keys:
         console.print("Warning: others can reach this server, and no key is set (--keys): whoever can, may ask.")
-    classifier = Classifier.from_pretrained(model, base=base)
+    classifier = Classifier.from_pretrained(model, revision=revision, base=base)
     has_answered = run(
         classifier,
         served_name or classifier.spec.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from clsgen.model.card import restricted_mark
 from clsgen.model.checkpoint import Bundle
 from clsgen.types import CONTRACT_SENTENCE
 
@@ -66,11 +67,6 @@ def export_card(bundle: Bundle, form: str, parity: Parity) -> str:
         parity: What was measured.
     """
     spec, rule = bundle.spec, bundle.rule
-    restricted = (
-        "\n**Restricted: made from data under an access agreement. Do not share it outside that agreement.**\n"
-        if spec.is_restricted
-        else ""
-    )
     decided = (
         f"clsgen decides `{spec.positive}` from a probability of {rule.threshold:.4f} upwards (policy `{rule.policy}`, "
         "chosen on calibration rows). The likeliest label, which stock tools give, is not that decision."
@@ -88,7 +84,7 @@ tags: [clsgen, calibration, explanation]
 ---
 
 # {spec.name} ({form})
-{restricted}
+{restricted_mark(spec)}
 {_ASKED[form]}
 | | |
 |---|---|

@@ -14,6 +14,7 @@ from clsgen.inference.asked import Text
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.predictor import Classifier
 from clsgen.model.decoder import Kept
+from clsgen.model.hub import find_model
 from clsgen.model.shared import identity_of, load_bundles
 from clsgen.types import Explain, ExplanationMode, Prediction
 
@@ -61,15 +62,16 @@ class Panel:
         """Load the questions of a run, or models by name; weights that they have in common are loaded once.
 
         Args:
-            path: A run that asks several questions; or name -> run or model directory.
+            path: A run that asks several questions; or name -> what `Classifier.from_pretrained` takes.
             base: Path or hub id of the base weights, where they moved.
             device: "cpu", "cuda"; None: CUDA where there is one.
             options: As for `Classifier.from_pretrained`.
 
         Raises:
             ArtifactError: No such run, or a file is missing, altered or misshapen.
+            HubError: Neither a directory nor a model on the hub that can be had.
         """
-        folders = {name: _model_folder(folder) for name, folder in _named(path).items()}
+        folders = {name: find_model(folder) for name, folder in _named(path).items()}
         bundles = load_bundles(folders, base=base, device=device)
         classifiers = {name: Classifier(bundle, **options) for name, bundle in bundles.items()}  # type: ignore[arg-type]
         panel = cls(classifiers, {name: identity_of(folder).reading for name, folder in folders.items()})
@@ -150,9 +152,9 @@ def question_folders(run: Path) -> dict[str, Path]:
     return {folder.name: folder for folder in sorted((run / FOLDER).glob("*")) if (folder / "model").is_dir()}
 
 
-def _named(path: str | Path | Mapping[str, str | Path]) -> dict[str, Path]:
+def _named(path: str | Path | Mapping[str, str | Path]) -> Mapping[str, str | Path]:
     if isinstance(path, Mapping):
-        return {name: Path(folder) for name, folder in path.items()}
+        return path
     found = question_folders(Path(path))
     if not found:
         raise ArtifactError(
@@ -160,7 +162,3 @@ def _named(path: str | Path | Mapping[str, str | Path]) -> dict[str, Path]:
             "Give its run directory, or name -> model directory."
         )
     return found
-
-
-def _model_folder(folder: Path) -> Path:
-    return folder / "model" if (folder / "model" / "clsgen.json").is_file() else folder

@@ -22,7 +22,7 @@ from clsgen.inference.partial import Wanted, check_wanted
 from clsgen.inference.session import Asked, Session
 from clsgen.model.checkpoint import Bundle, load_bundle
 from clsgen.model.decision import judge as decide
-from clsgen.model.hub import fetched, means_hub
+from clsgen.model.hub import find_model
 from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
 
 
@@ -113,19 +113,11 @@ class Classifier:
             ArtifactError: A file is missing, altered or misshapen.
             HubError: Neither a directory nor a model on the hub that can be had.
         """
-        folder = Path(path).absolute()
-        is_remote = not folder.exists() and means_hub(path)
-        if revision is not None and not is_remote:
-            raise ConfigError(f"revision must be left out for a model directory; got {revision!r} for {path}.")
         if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps"):
             raise ConfigError(f"device must be cpu, cuda or mps; got {device!r}. Leave it out to choose by itself.")
         if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
             raise HardwareError("device must be one that is here; there is no CUDA device. Use cpu.")
-        if is_remote:
-            folder = fetched(str(path), revision)
-        if not (folder / "clsgen.json").is_file() and (folder / "model" / "clsgen.json").is_file():
-            folder = folder / "model"
-        return cls(load_bundle(folder, base=base, device=device), **options)
+        return cls(load_bundle(find_model(path, revision), base=base, device=device), **options)
 
     @property
     def spec(self) -> TaskSpec:

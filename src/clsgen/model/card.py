@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.decision import DecisionRule
 from clsgen.types import CONTRACT_SENTENCE, TaskSpec
+
+_RESTRICTED = "**Restricted: made from data under an access agreement. Do not share it outside that agreement.**"
+
+
+def restricted_mark(spec: TaskSpec) -> str:
+    """What the card of anything made from restricted data says; "" for other data."""
+    return f"\n{_RESTRICTED}\n" if spec.is_restricted else ""
+
+
+def is_marked_restricted(folder: Path) -> bool:
+    """Whether a folder holds a model or an export of restricted data: what is trained from it is restricted too."""
+    card = folder / "README.md"
+    return card.is_file() and _RESTRICTED in card.read_text(encoding="utf-8", errors="replace")
 
 
 def model_card(spec: TaskSpec, calibrator: Calibrator, rule: DecisionRule, *, base_name: str, tuning: str) -> str:
@@ -25,11 +40,6 @@ def model_card(spec: TaskSpec, calibrator: Calibrator, rule: DecisionRule, *, ba
     )
     if rule.abstention is not None:
         threshold += f" Rows may be left undecided (policy `{rule.abstention.policy}`)."
-    restricted = (
-        "\n**Restricted: made from data under an access agreement. Do not share it outside that agreement.**\n"
-        if spec.is_restricted
-        else ""
-    )
     return f"""---
 library_name: clsgen
 pipeline_tag: text-classification
@@ -37,7 +47,7 @@ tags: [clsgen, text-classification, calibration, explanation]
 ---
 
 # {spec.name}
-{restricted}
+{restricted_mark(spec)}
 A dual-head model: a class head gives calibrated probabilities of {", ".join(f"`{label}`" for label in spec.labels)};
 the language head writes a reason. {CONTRACT_SENTENCE}
 

@@ -1,4 +1,4 @@
-"""Models on the hub: which names are theirs, fetching one, and what the hub's refusals mean."""
+"""Where a model is, here or on the hub: which names are the hub's, fetching one, and what its refusals mean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from clsgen.artifacts import MANIFEST, read_manifest
-from clsgen.errors import ClsgenError, HubError
+from clsgen.errors import ClsgenError, ConfigError, HubError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LOGIN = "`hf auth login` (or set HF_TOKEN) with an account that may"
@@ -35,9 +35,28 @@ def is_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None
 
 
-def means_hub(path: str | Path) -> bool:
-    """Whether a path asks for the hub: a text of a hub id's form, whose first part is no folder here."""
-    return isinstance(path, str) and is_hub_id(path) and not Path(path.partition("/")[0]).exists()
+def find_model(name: str | Path, revision: str | None = None) -> Path:
+    """The model directory that a name leads to, wherever one may be given.
+
+    Args:
+        name: A model directory, a run directory that holds it, or the id of a model on the hub: a text (no `Path`) of
+            the form "org/name", whose first part is no folder here.
+        revision: Branch, tag or commit of a model on the hub; None: its main branch.
+
+    Returns:
+        The directory, absolute; `name` itself where it holds no model.
+
+    Raises:
+        ConfigError: A revision of what is no model on the hub.
+        HubError, ArtifactError: As for `fetched`.
+    """
+    if isinstance(name, str) and is_hub_id(name) and not Path(name.partition("/")[0]).exists():
+        return fetched(name, revision)
+    if revision is not None:
+        raise ConfigError(f"revision must be left out for a model directory; got {revision!r} for {name}.")
+    folder = Path(name).absolute()
+    is_run = not (folder / "clsgen.json").is_file() and (folder / "model" / "clsgen.json").is_file()
+    return folder / "model" if is_run else folder
 
 
 def fetched(repo_id: str, revision: str | None = None) -> Path:

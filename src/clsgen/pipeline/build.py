@@ -14,8 +14,10 @@ from clsgen.data.template import Renderer, Template, build_template, sealed
 from clsgen.data.tokenizer import ensure_pad, train_tokenizer
 from clsgen.errors import ConfigError
 from clsgen.model import backbone
+from clsgen.model.card import is_marked_restricted
 from clsgen.model.checkpoint import BaseRecord, base_record
 from clsgen.model.dual import DualModel
+from clsgen.model.embedded import located
 from clsgen.model.head import ClassHead
 from clsgen.types import Example, TaskSpec
 
@@ -117,6 +119,11 @@ def preflight(settings: ModelSettings) -> None:
         backbone.require_cuda_for_qlora()
     if settings.init == "pretrained":
         backbone.preflight(str(settings.backbone), settings.revision)
+
+
+def is_restricted(settings: ModelSettings) -> bool:
+    """Whether the backbone was itself made from restricted data, by an earlier run or an export of one."""
+    return settings.init == "pretrained" and is_marked_restricted(Path(located(str(settings.backbone))))
 
 
 def _template(settings: ModelSettings, tokenizer: Any, spec: TaskSpec) -> Template:

@@ -14,6 +14,9 @@ from clsgen.data.source import load_examples, write_examples
 from clsgen.errors import ArtifactError
 from clsgen.types import ROLES, Example, Role, TaskSpec
 
+GROUPS_FILE = "groups.json"
+"""Beside the rows of the roles: which of them are tied together."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -83,7 +86,7 @@ class RunFolder:
         (self.path / "data").mkdir(parents=True, exist_ok=True)
         for role in ROLES:
             write_examples(self.data(role), roles[role], is_restricted=is_restricted)
-        write_json_atomic(self.path / "data" / "groups.json", dict(groups), is_private=is_restricted)
+        write_json_atomic(self.path / "data" / GROUPS_FILE, dict(groups), is_private=is_restricted)
         return {role: sha256_of(self.data(role)) for role in ROLES}
 
     def rows(self, role: Role) -> list[Example]:
@@ -92,5 +95,5 @@ class RunFolder:
 
     def groups(self) -> dict[str, str]:
         """Example id -> connected component."""
-        found: dict[str, str] = json.loads((self.path / "data" / "groups.json").read_text(encoding="utf-8"))
+        found: dict[str, str] = json.loads((self.path / "data" / GROUPS_FILE).read_text(encoding="utf-8"))
         return found

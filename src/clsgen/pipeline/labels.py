@@ -43,15 +43,15 @@ def classes_of(labels: Sequence[Any] | None) -> Classes:
     if labels is None:
         raise DataError("fit requires y to be passed, but the target y is None. Give the labels.")
     array_N = _as_array(labels)
-    if array_N.dtype.kind in "fc":
-        check_classification_targets(array_N)
     values = array_N.tolist() if array_N.dtype.kind == "O" else list(array_N)
-    if any(value is None or value != value for value in values):
-        raise DataError("fit: every label must be there; y holds None or NaN. Leave those rows out.")
     try:
         distinct = list(dict.fromkeys(values))
     except TypeError as error:
         raise DataError(f"fit: labels must be hashable; {error}. Give texts, numbers or tuples.") from None
+    if any(map(is_missing, distinct)):
+        raise DataError("fit: every label must be there; y holds None or NaN. Leave those rows out.")
+    if array_N.dtype.kind in "fc":
+        check_classification_targets(array_N)
     distinct = _sorted(distinct)
     names = tuple(str(value) for value in distinct)
     if len(names) == 1:
@@ -61,6 +61,18 @@ def classes_of(labels: Sequence[Any] | None) -> Classes:
     at = {value: index for index, value in enumerate(distinct)}
     indices = np.array([at[value] for value in values], dtype=np.int64)
     return Classes(_array_of(distinct, array_N.dtype), names, indices)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, or what pandas has in their place.
+
+    >>> [is_missing(value) for value in (None, float("nan"), 0, "", "nan")]
+    [True, True, False, False, False]
+    """
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas' NA, which is neither equal to itself nor not
+        return True
 
 
 def _as_array(labels: Sequence[Any]) -> NDArray[Any]:

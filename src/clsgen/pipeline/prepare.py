@@ -19,7 +19,7 @@ from clsgen.evaluation.subgroups import check_column
 from clsgen.model.calibration import check_counts
 from clsgen.model.dual import DualModel
 from clsgen.model.losses import balanced_weights, normalise_weights
-from clsgen.pipeline.build import Built, Language, load_language, preflight, with_head
+from clsgen.pipeline.build import Built, Language, is_restricted, load_language, preflight, with_head
 from clsgen.pipeline.explanations import with_explanations
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.rows import LoadedSplit, load_questions, load_split
@@ -102,6 +102,7 @@ def _language(config: RunConfig, rows: Sequence[_Rows]) -> Language:
 def _rows(config: RunConfig, loaded: LoadedSplit) -> _Rows:
     """Rows in their roles, explained and counted; whatever is wrong with them is found here."""
     spec, split, dropped = loaded
+    spec = replace(spec, is_restricted=spec.is_restricted or is_restricted(config.model))
     if spec.is_restricted and config.train.report_to:
         raise RestrictedError(f"train.report_to must be empty for the restricted task {spec.name}. Remove it.")
     weights = class_weights(config.train.class_weights, label_counts(split.roles["train"], spec))

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,24 @@ from clsgen.config.problems import nearest_path
 from clsgen.config.render import example_config
 from clsgen.config.run import RunConfig
 from clsgen.data.source import as_text
+from clsgen.data.split import components
 from clsgen.errors import ArtifactError, ConfigError, DataError
 from clsgen.inference.asked import Text, as_examples
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
-from clsgen.pipeline.labels import Classes, classes_of
+from clsgen.pipeline.labels import Classes, classes_of, is_missing
 from clsgen.pipeline.loading import classifier_of
 from clsgen.pipeline.train import train_run
 from clsgen.types import Example, Explain, ExplanationMode, Prediction
 
-_COLUMNS = {"text": ["text"], "question": "question", "label": "label", "explanation": "explanation", "id": "id"}
+_COLUMNS = {
+    "text": ["text"],
+    "question": "question",
+    "label": "label",
+    "explanation": "explanation",
+    "group": ["group"],
+    "id": "id",
+}
 _OWN = ("output", "data.task", "data.train", "data.test", "data.questions", "data.question", "data.split.num_folds")
 """Settings that say where rows and runs are, which `fit` and scikit-learn's own splitters decide here."""
 
@@ -96,9 +105,11 @@ class ClsgenClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: Texts: a list, a 1-D array, a pandas Series.
             y: Their labels, of any hashable kind.
-            explanations: Why each label holds, None where unknown. Without them `data__explanations` says what is
-                trained: "column" the class head alone, "extractive" quotes of the texts.
-            groups: Values that tie rows together (patients); rows of one group have one role.
+            explanations: Why each label holds, None where unknown; by default those of examples. Without any,
+                `data__explanations` says what is trained: "column" the class head alone, "extractive" quotes of the
+                texts.
+            groups: Values that tie rows together (patients), besides the groups of examples; rows that share one have
+                one role. None or NaN ties to nothing.
 
         Raises:
             DataError: Rows, labels or classes that can't be used, or too few of a class for three roles.
@@ -112,7 +123,7 @@ class ClsgenClassifier(ClassifierMixin, BaseEstimator):
         folder = _new_folder(self.output)
         try:
             config = self._config(found, folder, explanations)
-            _write(folder / "rows.jsonl", rows, found, explanations, groups)
+            _write(folder / "rows.jsonl", rows, found, explanations, _tied(rows, groups))
             run = train_run(config)
         except BaseException:
             if self.output is None:
@@ -132,7 +143,10 @@ class ClsgenClassifier(ClassifierMixin, BaseEstimator):
         return self.classifier().predict_proba(_texts(X))
 
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
-        """The decided label of each text (N,), by the threshold that was chosen on calibration rows."""
+        """The decided label of each text (N,).
+
+        Two classes: by the model's threshold, which is not the likeliest label unless that is one half.
+        """
         classifier = self.classifier()
         at = {label: index for index, label in enumerate(classifier.labels)}
         decided = [at[row.decision] for row in classifier.predict(_texts(X))]
@@ -210,16 +224,16 @@ class ClsgenClassifier(ClassifierMixin, BaseEstimator):
                 f"data.explanations must be column or extractive where fit is given explanations; got "
                 f"{data['explanations']!r}, which would not use them. Set it, or give none."
             )
-        columns = _COLUMNS | {"group": ["group"]}
-        split = {"test": 0.0, "num_folds": None, "fold": 0}
-        places: dict[str, Any] = {
+        data |= {
             "task": None,
             "train": str(folder / "rows.jsonl"),
             "test": None,
             "questions": {},
             "question": None,
+            "columns": _COLUMNS,
+            "labels": list(found.names),
+            "split": (data.get("split") or {}) | {"test": 0.0, "num_folds": None, "fold": 0},
         }
-        data |= places | {"columns": columns, "labels": list(found.names), "split": (data.get("split") or {}) | split}
         return config_of(values | {"output": str(folder / "run")}, where="ClsgenClassifier")
 
     def _forget(self) -> None:
@@ -279,18 +293,29 @@ def _set(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     values[parts[-1]] = json.loads(json.dumps(value, default=_plain))
 
 
+def _tied(rows: Sequence[Example], groups: Sequence[Any] | None) -> list[str]:
+    """One value a row that says which rows belong together; "" for a row on its own."""
+    given = [""] * len(rows) if groups is None else ["" if is_missing(each) else str(each) for each in groups]
+    if not any(row.groups for row in rows):
+        return given
+    both = [
+        replace(row, groups=(*row.groups, f"group:{group}") if group else row.groups)
+        for row, group in zip(rows, given, strict=True)
+    ]
+    return [str(component) for component in components(both)]
+
+
 def _write(
     path: Path,
     rows: Sequence[Example],
     found: Classes,
     explanations: Sequence[str | None] | None,
-    groups: Sequence[Any] | None,
+    groups: Sequence[str],
 ) -> None:
     """The rows as the file that the run reads."""
     reasons = [row.explanation for row in rows] if explanations is None else [as_text(each) for each in explanations]
-    tied = [""] * len(rows) if groups is None else [str(each) for each in groups]
     lines = []
-    for number, (row, at, reason, group) in enumerate(zip(rows, found.indices, reasons, tied, strict=True)):
+    for number, (row, at, reason, group) in enumerate(zip(rows, found.indices, reasons, groups, strict=True)):
         record = {"id": str(number), "text": row.document, "question": row.question, "label": found.names[at]}
         lines.append(json.dumps(record | {"explanation": reason, "group": group}) + "\n")
     write_text_atomic(path, "".join(lines), is_private=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clsgen.artifacts import MANIFEST, Difference, compare_manifest, sha256_of
+from clsgen.artifacts import MANIFEST, Difference, compare_manifest, files_below, sha256_of
 from clsgen.errors import ArtifactError
+from clsgen.pipeline.folder import GROUPS_FILE
 
 
 def verify(path: Path) -> dict[str, Difference]:
@@ -34,7 +35,7 @@ def verify(path: Path) -> dict[str, Difference]:
 
 
 def _rows(run: Path) -> Difference:
-    """The rows of a run beside the hashes in its record."""
+    """The rows of a run beside the hashes in its record; the ties between them are made of them and have no hash."""
     file = run / MANIFEST
     try:
         hashes: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))["data_hashes"]
@@ -43,4 +44,5 @@ def _rows(run: Path) -> Difference:
     names = {f"{role}.jsonl": digest for role, digest in sorted(hashes.items())}
     missing = tuple(name for name in names if not (run / "data" / name).is_file())
     altered = [name for name in names if name not in missing and sha256_of(run / "data" / name) != names[name]]
-    return Difference(missing, tuple(altered), ())
+    extra = {file.relative_to(run / "data").as_posix() for file in files_below(run / "data")} - {*names, GROUPS_FILE}
+    return Difference(missing, tuple(altered), tuple(sorted(extra)))
