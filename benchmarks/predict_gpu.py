@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsgen.artifacts import write_text_atomic
+from pages import page, table
 
 PAGE = Path("docs/benchmarks/gpu.md")
 TOKENS, BATCH, NEW, RANK = 4096, 32, 200, 16
@@ -103,29 +104,20 @@ def predictions(card: Card, shape: Shape) -> list[tuple[str, str]]:
 def main() -> None:
     """Write the page."""
     shape = Shape()
-    lines = [
-        "# On a GPU: predictions",
-        "",
+    about = (
         "**Nothing on this page was measured.** It is what FLOPs and bytes allow a Llama-3.1-8B-shaped model "
         f"({shape.body / 1e9:.2f} billion weights in its layers, {shape.adapter / 1e6:.0f} million in a rank-{RANK} "
-        "adapter) at the utilisations that a measurement will be held to. `python benchmarks/predict_gpu.py` made it.",
-        "",
-        "| prediction | " + " | ".join(card.name for card in CARDS) + " |",
-        "|---" * (len(CARDS) + 1) + "|",
-    ]
+        "adapter) at the utilisations that a measurement will be held to. `python benchmarks/predict_gpu.py` made it."
+    )
     columns = [predictions(card, shape) for card in CARDS]
-    lines += [
-        f"| {name} | " + " | ".join(column[at][1] for column in columns) + " |"
-        for at, (name, _) in enumerate(columns[0])
-    ]
-    lines += [
-        "",
+    rows = [(name, *(column[at][1] for column in columns)) for at, (name, _) in enumerate(columns[0])]
+    counted = (
         "Counted: two FLOPs a weight and token, the causal half of attention's products, and for LoRA a backward as "
         "dear as the forward, as frozen weights have no gradient of their own. Decoding reads every weight and every "
-        "kept key and value once a step. Peak rates: 989 TFLOP/s dense bf16 for both cards, 3.35 and 4.8 TB/s.",
-        "",
-    ]
-    write_text_atomic(PAGE, "\n".join(lines))
+        "kept key and value once a step. Peak rates: 989 TFLOP/s dense bf16 for both cards, 3.35 and 4.8 TB/s."
+    )
+    figures = table(("prediction", *(card.name for card in CARDS)), rows)
+    write_text_atomic(PAGE, page("On a GPU: predictions", about, f"{figures}\n\n{counted}"))
 
 
 if __name__ == "__main__":

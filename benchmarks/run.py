@@ -15,11 +15,13 @@ import argparse
 import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clsgen.artifacts import write_json_atomic, write_text_atomic
 from harness import PEERS, Growth, Row, measure, measure_growth
+from pages import measured_on, page, table
 from table import growths, rows
 
 FIGURES = Path("docs/benchmarks/cpu.json")
@@ -52,7 +54,7 @@ def main() -> None:
             kept.sort(key=lambda each: order.get(each["row"], len(order)))
             FIGURES.parent.mkdir(parents=True, exist_ok=True)
             write_json_atomic(FIGURES, {"machine": machine(), "rows": kept})
-    write_text_atomic(PAGE, page(json.loads(FIGURES.read_text(encoding="utf-8"))))
+    write_text_atomic(PAGE, written(json.loads(FIGURES.read_text(encoding="utf-8"))))
 
 
 def machine() -> dict[str, Any]:
@@ -72,33 +74,33 @@ def machine() -> dict[str, Any]:
     }
 
 
-def page(figures: dict[str, Any]) -> str:
+_ABOUT = """\
+Each row runs clsgen and the other side in turn, in processes of their own, and shows the median of the
+ratios of neighbouring runs, and their spread. Where memory is measured, both sides give back what they free
+at once (MALLOC_MMAP_THRESHOLD_), so that the peak is of what is in use. `make bench` measures all of them; a
+row that is not here has not been measured. Each row's command stands in cpu.json."""
+_COLUMNS = ("row", "held against", "measures", "ratio", "spread", "bar", "met", "output differs by")
+
+
+def written(figures: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
-    about = ", ".join(f"{name} {value}" for name, value in figures["machine"].items())
-    lines = [
-        "# Benchmarks on a processor",
-        "",
-        f"Measured on: {about}.",
-        "Each row runs clsgen and the other side in turn, in processes of their own, and shows the median of the",
-        "ratios of neighbouring runs, and their spread. Where memory is measured, both sides give back what they free",
-        "at once (MALLOC_MMAP_THRESHOLD_), so that the peak is of what is in use. `make bench` measures all of them; a",
-        "row that is not here has not been measured. Each row's command stands in cpu.json.",
-        "",
-        "| row | held against | measures | ratio | spread | bar | met | output differs by |",
-        "|---|---|---|---|---|---|---|---|",
+    about = f"{measured_on(figures['machine'])}.\n{_ABOUT}"
+    return page("Benchmarks on a processor", about, table(_COLUMNS, map(_cells, figures["rows"])))
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    sign = ">=" if row["direction"] == "peer / clsgen" else "<="
+    other = row["difference"]
+    return [
+        row["row"],
+        row["peer"],
+        f"{row['measures']}, {row['direction']}",
+        f"{row['ratio']:.2f}",
+        f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}",
+        "shown" if row["bar"] is None else f"{sign} {row['bar']:.3g}",
+        {True: "yes", False: "no", None: ""}[row["met"]],
+        "not compared" if other is None else other if isinstance(other, str) else f"{other:.1e}",
     ]
-    for row in figures["rows"]:
-        spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
-        sign = ">=" if row["direction"] == "peer / clsgen" else "<="
-        bar = "shown" if row["bar"] is None else f"{sign} {row['bar']:.3g}"
-        met = {True: "yes", False: "no", None: ""}[row["met"]]
-        other = row["difference"]
-        text = "not compared" if other is None else other if isinstance(other, str) else f"{other:.1e}"
-        lines.append(
-            f"| {row['row']} | {row['peer']} | {row['measures']}, {row['direction']} | {row['ratio']:.2f} | {spread} | "
-            f"{bar} | {met} | {text} |"
-        )
-    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

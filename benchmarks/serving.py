@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from clsgen.artifacts import write_json_atomic, write_text_atomic
 from harness import HERE, PEERS, Side, Worker
 from models import FOLDER, notes_of, quoting_run
+from pages import measured_on, page, table
 from run import machine
 
 FIGURES, PAGE = Path("docs/benchmarks/serving.json"), Path("docs/benchmarks/serving.md")
@@ -181,28 +182,26 @@ def memory(texts: Path) -> dict[str, Any]:
     }
 
 
-def page(figures: dict[str, Any]) -> str:
+_COLUMNS = ("row", "held against", "measures", "ratio", "bar", "met", "seen by the clients")
+
+
+def written(figures: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
-    about = ", ".join(f"{name} {value}" for name, value in figures["machine"].items())
-    lines = [
-        "# A server under load",
-        "",
-        f"Measured on: {about}; clients (locust), server and engine share the cores.",
-        "The model is the embedded base trained to quote short generated notes. `python benchmarks/serving.py`",
-        "measures all of it.",
-        "",
-        "| row | held against | measures | ratio | bar | met | seen by the clients |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in figures["rows"]:
-        seen = ", ".join(
-            f"{name} {round(value, 1) if isinstance(value, float) else value}" for name, value in row["figures"].items()
-        )
-        met = "yes" if row["met"] else "no"
-        sign = ">=" if row["row"].startswith("serve") else "<="
-        bar = f"{row['ratio']:.3g} | {sign} {row['bar']:g} | {met}"
-        lines.append(f"| {row['row']} | {row['peer']} | {row['measures']} | {bar} | {seen} |")
-    return "\n".join([*lines, ""])
+    about = (
+        f"{measured_on(figures['machine'])}; clients (locust), server and engine share the cores.\n"
+        "The model is the embedded base trained to quote short generated notes. `python benchmarks/serving.py`\n"
+        "measures all of it."
+    )
+    return page("A server under load", about, table(_COLUMNS, map(_cells, figures["rows"])))
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    sign = ">=" if row["row"].startswith("serve") else "<="
+    seen = ", ".join(
+        f"{name} {round(value, 1) if isinstance(value, float) else value}" for name, value in row["figures"].items()
+    )
+    bar = [f"{row['ratio']:.3g}", f"{sign} {row['bar']:g}", "yes" if row["met"] else "no"]
+    return [row["row"], row["peer"], row["measures"], *bar, seen]
 
 
 def main() -> None:
@@ -217,8 +216,9 @@ def main() -> None:
         refusals(texts),
         memory(texts),
     ]
-    write_json_atomic(FIGURES, {"machine": machine(), "rows": rows})
-    write_text_atomic(PAGE, page({"machine": machine(), "rows": rows}))
+    figures = {"machine": machine(), "rows": rows}
+    write_json_atomic(FIGURES, figures)
+    write_text_atomic(PAGE, written(figures))
     print(f"{time.monotonic() - started:.0f} s")
 
 

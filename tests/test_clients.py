@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def completion(logprobs: Any, text: str = " so it is", reason: str = "stop") -> 
     ids=["by id", "by text", "llama.cpp"],
 )
 def test_class_logprobs_are_read_in_the_order_of_the_labels(logprobs: Any) -> None:
-    with serving(lambda body: completion(logprobs)) as url, client(url) as asked:
+    with serving(lambda body: completion(logprobs)) as url, closing(client(url)) as asked:
         assert asked.read([1, 2]) == (-0.5, -1.5)
         assert asked.read_and_write([1, 2], max_tokens=5) == ((-0.5, -1.5), " so it is", True)
 
@@ -42,7 +43,7 @@ def test_what_is_sent() -> None:
         bodies.append(body)
         return completion({"top_logprobs": [{"token_id:9": 0.0, "token_id:7": -3}]}, reason="length")
 
-    with serving(answer) as url, client(url + "/", num_logprobs=12) as asked:
+    with serving(answer) as url, closing(client(url + "/", num_logprobs=12)) as asked:
         assert not asked.read_and_write([1, 2, 3], max_tokens=40, banned_ids=[5]).has_ended
         asked.go_on([1, 2, 3, 4], max_tokens=30)
         asked.read([1, 2, 3])
@@ -57,9 +58,9 @@ def test_what_is_sent() -> None:
 
 def test_a_class_that_is_not_told_is_an_error_and_no_zero() -> None:
     told = completion({"top_logprobs": [{"token_id:9": -0.1, " x": -3}]})
-    with serving(lambda body: told) as url, client(url) as asked:
+    with serving(lambda body: told) as url, closing(client(url)) as asked:
         assert asked.read_and_write([1], max_tokens=9).class_logprobs == ()
-    with serving(lambda body: told) as url, client(url) as asked, pytest.raises(ClientError, match="1 are"):
+    with serving(lambda body: told) as url, closing(client(url)) as asked, pytest.raises(ClientError, match="1 are"):
         asked.read([1])
 
 
@@ -75,7 +76,7 @@ def test_a_class_that_is_not_told_is_an_error_and_no_zero() -> None:
     ids=["no logprobs", "another object", "no JSON", "not found", "refused"],
 )
 def test_an_answer_of_no_use_says_what_it_was(answer: Any, words: str) -> None:
-    with serving(lambda body: answer) as url, client(url) as asked, pytest.raises(ClientError, match=words):
+    with serving(lambda body: answer) as url, closing(client(url)) as asked, pytest.raises(ClientError, match=words):
         asked.read([1])
 
 
@@ -87,7 +88,7 @@ def answers(*given: Any) -> Any:
 def test_a_busy_server_is_asked_again_and_its_wait_kept() -> None:
     good = completion({"top_logprobs": [{"token_id:9": -1.0, "token_id:7": -2.0}]})
     busy = (429, {"Retry-After": "0"}, "busy")
-    with serving(answers(busy, (503, {}, "loading"), good)) as url, client(url) as asked:
+    with serving(answers(busy, (503, {}, "loading"), good)) as url, closing(client(url)) as asked:
         assert asked.read([1]) == (-2.0, -1.0)
 
 
@@ -95,7 +96,7 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clsgen.clients.time.sleep", lambda seconds: None)
     with serving(lambda body: {}) as url:
         pass
-    with client(url) as asked, pytest.raises(ClientError, match="must be reachable"):
+    with closing(client(url)) as asked, pytest.raises(ClientError, match="must be reachable"):
         asked.read([1])
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +28,13 @@ from transformers import AutoModelForCausalLM
 from clsgen import Classifier, Example, Prediction, StockClassifier
 from clsgen.artifacts import write_json_atomic, write_text_atomic
 from clsgen.clients import Completion
+from clsgen.export.record import FoldedRecord
 from clsgen.pipeline.export import export_run
 from clsgen.pipeline.folder import RunFolder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+from pages import measured_on, page, table  # noqa: E402
 from run import machine  # noqa: E402
 
 FIGURES, PAGE = Path("docs/benchmarks/engines.json"), Path("docs/benchmarks/engines.md")
@@ -43,8 +45,8 @@ GGUF = ("f16", "q8_0")
 Ask = Callable[[Sequence[Example], str], list[Prediction]]
 
 
-class _Generate:
-    """Stands where the HTTP client stands, over `transformers` in this process."""
+class Generate:
+    """A folded model in this process, by `transformers` alone: what `FoldedEndpoint` is for a server."""
 
     def __init__(self, folder: Path, class_ids: Sequence[int], tokenizer: Any) -> None:
         self._model = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -76,6 +78,13 @@ class _Generate:
     def read(self, prompt_ids: Sequence[int]) -> tuple[float, ...]:
         """What that of `FoldedEndpoint` gives."""
         return self.read_and_write(prompt_ids, max_tokens=1).class_logprobs
+
+    def go_on(self, prompt_ids: Sequence[int], *, max_tokens: int) -> Completion:
+        """What that of `FoldedEndpoint` gives."""
+        return self.read_and_write(prompt_ids, max_tokens=max_tokens)._replace(class_logprobs=())
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 @contextmanager
@@ -137,30 +146,40 @@ def _auroc(rows: Sequence[Example], found: Sequence[Prediction]) -> float:
     return float(roc_auc_score(labels, probs[:, 1] if len(names) == 2 else probs, multi_class="ovr"))
 
 
-def page(figures: dict[str, Any]) -> str:
+_ABOUT = """\
+Every engine reads the same prompt ids and writes greedily; the native engine, in float32, is what each is held
+against. Its rule against repeated phrases is off here, since stock engines have none like it. vLLM and SGLang
+were not run here: see [export](../how-to/export.md) for how they are asked."""
+_COLUMNS = (
+    "engine",
+    "test rows",
+    "largest difference of p",
+    "mean",
+    "decisions changed",
+    "AUROC difference",
+    "reasons the same",
+    "stated label the same",
+)
+
+
+def written(figures: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
-    about = ", ".join(f"{name} {value}" for name, value in figures["machine"].items())
-    lines = [
-        "# A folded model on stock engines",
-        "",
-        f"Measured on: {about}. `{figures['command']}`",
-        "",
-        "Every engine reads the same prompt ids and writes greedily; the native engine, in float32, is what each is",
-        "held against. Its rule against repeated phrases is off here, since stock engines have none like it. vLLM and",
-        "SGLang were not run here: see [export](../how-to/export.md) for how they are asked.",
-        "",
-        "| engine | test rows | largest difference of p | mean | decisions changed | AUROC difference "
-        "| reasons the same | stated label the same |",
-        "|---|---|---|---|---|---|---|---|",
+    about = f"{measured_on(figures['machine'])}. `{figures['command']}`\n\n{_ABOUT}"
+    return page("A folded model on stock engines", about, table(_COLUMNS, map(_cells, figures["rows"])))
+
+
+def _cells(row: Mapping[str, Any]) -> list[object]:
+    texts = row["num_explained"]
+    return [
+        row["row"],
+        row["num_rows"],
+        f"{row['largest']:.1e}",
+        f"{row['mean']:.1e}",
+        row["num_decided_otherwise"],
+        f"{row['auroc_difference']:+.1e}",
+        f"{row['num_same_reason']} of {texts}",
+        f"{row['num_same_stated']} of {texts}",
     ]
-    for row in figures["rows"]:
-        texts = row["num_explained"]
-        lines.append(
-            f"| {row['row']} | {row['num_rows']} | {row['largest']:.1e} | {row['mean']:.1e} "
-            f"| {row['num_decided_otherwise']} | {row['auroc_difference']:+.1e} "
-            f"| {row['num_same_reason']} of {texts} | {row['num_same_stated']} of {texts} |"
-        )
-    return "\n".join([*lines, ""])
 
 
 def main() -> None:
@@ -177,10 +196,9 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as temp:
         folder = export_run(run, "folded", Path(temp) / "folded").folder
-        stock = StockClassifier(folder, "http://127.0.0.1:1/v1", concurrency=1)
-        tokenizer = native.bundle.tokenizer
-        stock._endpoint = _Generate(folder, stock.record.class_ids, tokenizer)  # type: ignore[assignment]
-        lines.append(measured("transformers generate, float32", _asking(stock), rows, own, said))
+        generate = Generate(folder, FoldedRecord.load(folder).class_ids, native.bundle.tokenizer)
+        with StockClassifier(folder, generate, concurrency=1) as stock:
+            lines.append(measured("transformers generate, float32", _asking(stock), rows, own, said))
         for kind in GGUF:
             file = Path(temp) / f"{kind}.gguf"
             command = [sys.executable, str(HERE / "gguf_file.py"), str(folder), str(file), "--type", kind]
@@ -190,7 +208,7 @@ def main() -> None:
     command = "make engines"
     figures = {"machine": machine(), "command": command, "rows": [line | {"command": command} for line in lines]}
     write_json_atomic(FIGURES, figures)
-    write_text_atomic(PAGE, page(figures))
+    write_text_atomic(PAGE, written(figures))
 
 
 def _asking(stock: StockClassifier) -> Ask:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import httpx2 as httpx
 
@@ -29,6 +28,24 @@ class Completion(NamedTuple):
     class_logprobs: tuple[float, ...]
     text: str
     has_ended: bool
+
+
+class Endpoint(Protocol):
+    """A folded model, wherever it runs; what each method gives stands at `FoldedEndpoint`."""
+
+    def read(self, prompt_ids: Sequence[int]) -> tuple[float, ...]:
+        """Class log-probabilities after a prompt."""
+
+    def read_and_write(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, banned_ids: Sequence[int] = ()
+    ) -> Completion:
+        """Class log-probabilities after a prompt, and a text."""
+
+    def go_on(self, prompt_ids: Sequence[int], *, max_tokens: int) -> Completion:
+        """A text from ids beyond the decision position."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
 
 
 @dataclass(slots=True)
@@ -58,14 +75,6 @@ class FoldedEndpoint:
         headers = {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
         limits = httpx.Limits(max_connections=None)
         self._http = httpx.Client(headers=headers, timeout=self.timeout_s, limits=limits, trust_env=False)
-
-    def __enter__(self) -> FoldedEndpoint:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""

@@ -54,7 +54,7 @@ def predict_file(
         ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
     """
     classifier.check_options(explain=explain, mode=mode, prior=prior)
-    wanted = Wanted(explain, mode, None if prior is None else tuple(prior))
+    wanted = Wanted.of(explain, mode, prior)
     sealed = seal_of(wanted, model_hash=model_hash, rows_hash=_rows_hash(examples))
     with _written(output, sealed, is_private=classifier.spec.is_restricted) as file:
         for start in range(file.num_resumed, len(examples), WINDOW):

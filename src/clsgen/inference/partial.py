@@ -36,6 +36,11 @@ class Wanted(NamedTuple):
     mode: ExplanationMode = "free"
     prior: tuple[float, ...] | None = None
 
+    @classmethod
+    def of(cls, explain: Explain, mode: ExplanationMode, prior: Sequence[float] | None) -> Wanted:
+        """The same from any sequence of priors."""
+        return cls(explain, mode, None if prior is None else tuple(prior))
+
 
 def check_wanted(wanted: Wanted, *, spec: TaskSpec, has_explanations: bool, calibrator: Calibrator) -> None:
     """Refuse what doesn't suit a model, before any text is read.

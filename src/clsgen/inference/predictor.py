@@ -261,7 +261,7 @@ class Classifier:
             CalibrationError: A prior for a model that saw no calibration row.
         """
         check_wanted(
-            Wanted(explain, mode, None if prior is None else tuple(prior)),
+            Wanted.of(explain, mode, prior),
             spec=self.spec,
             has_explanations=self.bundle.has_explanations,
             calibrator=self.bundle.calibrator,

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from clsgen.clients import Completion, FoldedEndpoint
+from clsgen.clients import Completion, Endpoint, FoldedEndpoint
 from clsgen.data.template import Prompt, Renderer
 from clsgen.errors import ConfigError
 from clsgen.export.record import FoldedRecord
@@ -43,7 +43,7 @@ class StockClassifier:
     def __init__(
         self,
         folder: str | Path,
-        endpoint: str,
+        endpoint: str | Endpoint,
         *,
         model: str | None = None,
         api_key: str | None = None,
@@ -53,8 +53,8 @@ class StockClassifier:
 
         Args:
             folder: What `clsgen export --format folded` wrote; its weights are not read.
-            endpoint: Address of the server, such as http://localhost:8000/v1.
-            model: What the server calls the model; None: the folder's name.
+            endpoint: Address of the server, such as http://localhost:8000/v1; or what answers in its place.
+            model: What the server calls the model; None: the folder's name. Of an address only, as is the key.
             api_key: The server's key.
             concurrency: Requests at a time.
 
@@ -68,19 +68,21 @@ class StockClassifier:
             raise ConfigError(f"StockClassifier: concurrency must be 1 or more; got {concurrency}.")
         folder = Path(folder)
         self.record = FoldedRecord.load(folder)
-        check_host(endpoint, is_restricted=self.record.spec.is_restricted)
         self.renderer = Renderer(self.record.template, backbone.load_tokenizer(str(folder)))
         self.renderer.check_golden()
         self._concurrency = concurrency
         self._tells_classes_while_writing = True
-        self._endpoint = FoldedEndpoint(
-            endpoint,
-            model or folder.resolve().name,
-            self.record.class_ids,
-            self.record.class_tokens,
-            num_logprobs=max(NUM_LOGPROBS, self.record.spec.num_labels),
-            api_key=api_key,
-        )
+        if isinstance(endpoint, str):
+            check_host(endpoint, is_restricted=self.record.spec.is_restricted)
+            endpoint = FoldedEndpoint(
+                endpoint,
+                model or folder.resolve().name,
+                self.record.class_ids,
+                self.record.class_tokens,
+                num_logprobs=max(NUM_LOGPROBS, self.record.spec.num_labels),
+                api_key=api_key,
+            )
+        self._endpoint = endpoint
 
     def __enter__(self) -> StockClassifier:
         return self
@@ -114,7 +116,7 @@ class StockClassifier:
             CalibrationError: A prior for a model that saw no calibration row.
         """
         check_wanted(
-            Wanted(explain, mode, None if prior is None else tuple(prior)),
+            Wanted.of(explain, mode, prior),
             spec=self.spec,
             has_explanations=self.record.has_explanations,
             calibrator=self.record.calibrator,
@@ -145,7 +147,7 @@ class StockClassifier:
         """
         self.check_options(explain=explain, mode=mode, prior=prior)
         examples = as_examples(texts)
-        wanted = Wanted(explain, mode, None if prior is None else tuple(prior))
+        wanted = Wanted.of(explain, mode, prior)
 
         def one(example: Example) -> Prediction:
             return self._one(example, wanted)
