@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import softmax
-from transformers import AutoTokenizer, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import tiny
 from clsgen.errors import ConfigError
@@ -75,6 +76,17 @@ def test_the_labels_have_their_names(tmp_path: Path) -> None:
     bundle, wanted, folder = written(tmp_path, "qwen")
     (best,) = pipeline("text-classification", model=str(folder))([ROWS[0].document])
     assert best["label"] == bundle.spec.labels[int(wanted[0].argmax())]
+
+
+def test_two_classes_are_two_logits_and_never_a_regression(tmp_path: Path) -> None:
+    """Trained on by a stock class, the loss is the cross entropy of both."""
+    _, wanted, folder = written(tmp_path, "qwen")
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    ids = AutoTokenizer.from_pretrained(folder)(ROWS[0].document, return_tensors="pt")
+    with torch.no_grad():
+        found = model(**ids, labels=torch.tensor([1]))
+    assert found.logits.shape == (1, 2)
+    assert float(found.loss) == pytest.approx(-np.log(wanted[0, 1]), abs=1e-4)
 
 
 def test_biases_have_no_place_in_a_stock_head(tmp_path: Path) -> None:

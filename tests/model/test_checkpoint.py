@@ -53,6 +53,14 @@ def test_reload_is_memory_bit_for_bit(tmp_path, family, tuning):
     assert np.ptp(probs[:, 1]) > 1e-3  # a lost head would give every text the same
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_an_adapter_is_written_without_embeddings(tmp_path, family):
+    _, folder = saved(tmp_path, family=family)
+    names = list(load_file(folder / "adapter_model.safetensors"))
+    assert names
+    assert [name for name in names if "lora_" not in name or "embed" in name or "wte" in name] == []
+
+
 @pytest.mark.gpu
 def test_reload_is_memory_for_qlora(tmp_path):
     bundle, folder = saved(tmp_path, tuning="qlora")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import tiny
 from clsgen.config.training import TrainSettings
 from clsgen.data.batch import UNLABELLED, collate, encode_examples
 from clsgen.errors import ArtifactError, HardwareError, TrainingError
+from clsgen.model import backbone, dual
 from clsgen.training import trainer as trainer_module
 from clsgen.training.objective import Objective, objective_of, training_arguments
 from clsgen.training.trainer import WEIGHTS_FILE, DualTrainer, early_stopping
@@ -271,6 +273,27 @@ def test_evaluation_is_the_mean_over_rows_and_tokens(base, tmp_path):
     assert metrics["eval_explanation_loss"] == pytest.approx(float(tokens), rel=1e-5)
     assert metrics["eval_perplexity"] == pytest.approx(math.exp(float(tokens)), rel=1e-5)
     assert metrics["eval_loss"] == pytest.approx(float(0.9 * classes + 0.7 * tokens), rel=1e-5)
+
+
+def test_evaluation_keeps_no_vocabulary_logits(base, tmp_path, monkeypatch):
+    """Those of one part of a batch are gone when the next one's are made, and so are those of the batch before."""
+    built = tiny.dual(base)
+    num_ids = backbone.base_of(built.model.language_model).get_output_embeddings().weight.shape[0]
+    make, alive = type(built.model).vocabulary_logits, []
+
+    def made(model, hidden_ND):
+        logits_NV = make(model, hidden_ND)
+        tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+        alive.append([len(each) for each in tensors if each.ndim > 1 and each.shape[-1] == num_ids])
+        return logits_NV
+
+    monkeypatch.setattr(type(built.model), "vocabulary_logits", made)
+    monkeypatch.setattr(dual, "_MAX_LOGITS", 100 * num_ids)
+    rows = unequal_rows(built.renderer) * 4
+    trainer_for(built, rows, tmp_path / "c", validation=rows).evaluate()
+    assert len(alive) > 10
+    assert all(len(each) == 1 and each[0] <= 100 for each in alive), alive
+    assert sum(each[0] for each in alive) == sum(len(row.target_ids) for row in rows)
 
 
 def test_on_evaluate_sees_labelled_rows_and_its_figures_choose(base, tmp_path):
