@@ -21,7 +21,8 @@ from clsgen.config.run import RunConfig
 from clsgen.errors import ArtifactError
 
 MANIFEST = "manifest.json"
-_KEPT_BESIDE = (".git/", ".gitattributes", ".cache/huggingface/")
+_KEPT_BESIDE = ".gitattributes"
+_FOLDERS_KEPT_BESIDE = (".git/", ".cache/huggingface/")
 
 
 def make_folder(path: Path) -> None:
@@ -160,7 +161,8 @@ def compare_manifest(folder: Path) -> Difference:
     present = sorted(hashes.keys() - set(missing))
     altered = [name for name in present if sha256_of(folder / name) != hashes[name]]
     found = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
-    extra = [name for name in found if name not in hashes and name != MANIFEST and not name.startswith(_KEPT_BESIDE)]
+    known = {*hashes, MANIFEST, _KEPT_BESIDE}
+    extra = [name for name in found if name not in known and not name.startswith(_FOLDERS_KEPT_BESIDE)]
     return Difference(tuple(missing), tuple(altered), tuple(extra))
 
 

@@ -65,15 +65,17 @@ def test_missing_altered_and_extra_files_are_named_together(command, run):
     (model / "sub" / "notes.csv").write_text("text\n")
     (model / ".hidden").symlink_to(model / "nowhere")
     (model / ".gitattributes").write_text("*.safetensors filter=lfs\n")  # the hub's, not counted
+    (model / ".gitattributes.csv").write_text("text\n")
     ran = command("verify", model)
     assert ran.code == 1
     assert ran.out.splitlines()[:-1] == [
         "missing: clsgen.json",
         "altered: decision.json",
+        "extra: .gitattributes.csv",
         "extra: .hidden",
         "extra: sub/notes.csv",
     ]
-    assert ran.out.splitlines()[-1].endswith("4 files differ from what was saved.")
+    assert ran.out.splitlines()[-1].endswith("5 files differ from what was saved.")
 
 
 def test_the_rows_of_a_run_are_compared_too(command, run):

@@ -320,6 +320,11 @@ def test_the_licence_is_that_of_the_base(hub):
     hub.add("meta/bare", {"README.md": b"no front matter"})
     assert licence_of({"name": "meta/bare"}) is None
     assert licence_of({"name": "meta/nobody"}) is None
+    for name, content in (("yaml", b"---\n: : [\n---\n"), ("list", b"---\n- mit\n---\n")):
+        hub.add(f"meta/{name}", {"README.md": content})
+        assert licence_of({"name": f"meta/{name}"}) is None
+    hub.add("meta/odd", {"README.md": b"---\nlicense: mit\nmodel-index: 3\n---\n"})
+    assert licence_of({"name": "meta/odd"}) == Licence("mit")
 
 
 # ---- what is refused, before anything is sent ----

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import tiny
 from clsgen import Classifier, Prediction, StockClassifier
+from clsgen.clients import FoldedEndpoint
 from clsgen.data.predictions import read_predictions
 from clsgen.data.source import write_examples
 from clsgen.errors import ArtifactError, ClientError, ConfigError, DataError, RestrictedError, TemplateError
@@ -106,7 +108,20 @@ def test_restricted_texts_stay_here(folded: Path, tmp_path: Path) -> None:
     replace(record, spec=replace(record.spec, is_restricted=True)).save(tmp_path / "m")
     with pytest.raises(RestrictedError, match="this machine"):
         StockClassifier(tmp_path / "m", "http://models.example.org/v1")
+    with (
+        closing(FoldedEndpoint("http://models.example.org/v1", "m", record.class_ids, record.class_tokens)) as there,
+        pytest.raises(RestrictedError, match="this machine"),
+    ):
+        StockClassifier(tmp_path / "m", there)
     StockClassifier(tmp_path / "m", "http://127.0.0.1:8000/v1")
+
+
+def test_what_answers_may_be_given_in_the_place_of_an_address(folded: Path, native: Classifier) -> None:
+    record = FoldedRecord.load(folded)
+    with serving(Stock(folded, "ids", max_logprobs=20).complete) as url:
+        endpoint = FoldedEndpoint(url, "m", record.class_ids, record.class_tokens)
+        with StockClassifier(folded, endpoint) as classifier:
+            same(classifier.predict(ROWS, explain="all"), native.predict(ROWS, explain="all"))
 
 
 def test_a_folder_that_is_no_folded_model(learned: Path, folded: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
+from yaml import YAMLError
 
 from clsgen.evaluation.curves import curves
 from clsgen.evaluation.table import tabulate
@@ -34,7 +35,7 @@ def judged_of(run: RunFolder) -> Judged | None:
 
 
 def licence_of(base: Mapping[str, Any]) -> Licence | None:
-    """The licence that the base's own card names; None where it has no card, or names none.
+    """The licence that the base's own card names; None where it has no card, a broken one, or one that names none.
 
     Args:
         base: The base as clsgen.json records it.
@@ -49,7 +50,10 @@ def licence_of(base: Mapping[str, Any]) -> Licence | None:
             return None
     else:
         return None
-    card = vars(ModelCard(file.read_text(encoding="utf-8")).data)
+    try:
+        card = vars(ModelCard(file.read_text(encoding="utf-8"), ignore_metadata_errors=True).data)
+    except (ValueError, YAMLError):  # somebody else's front matter, which names nothing that can be read
+        return None
     if not isinstance(card.get("license"), str):
         return None
     return Licence(card["license"], card.get("license_name"), card.get("license_link"))

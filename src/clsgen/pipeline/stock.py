@@ -72,8 +72,10 @@ class StockClassifier:
         self.renderer.check_golden()
         self._concurrency = concurrency
         self._tells_classes_while_writing = True
+        address = endpoint.endpoint if isinstance(endpoint, FoldedEndpoint) else endpoint
+        if isinstance(address, str):
+            check_host(address, is_restricted=self.record.spec.is_restricted)
         if isinstance(endpoint, str):
-            check_host(endpoint, is_restricted=self.record.spec.is_restricted)
             endpoint = FoldedEndpoint(
                 endpoint,
                 model or folder.resolve().name,
