@@ -68,15 +68,14 @@ def serve(
     if not settings.is_loopback and not settings.keys:
         console.print("Warning: others can reach this server, and no key is set (--keys): whoever can, may ask.")
     classifier = Classifier.from_pretrained(model, revision=revision, base=base)
-    has_answered = run(
-        classifier,
-        served_name or classifier.spec.name,
-        settings,
-        on_start=lambda url: console.print(f"Listening on {url} (Ctrl-C stops)", soft_wrap=True),
-    )
+    has_answered = run(classifier, served_name or classifier.spec.name, settings, on_start=_tell_address)
     console.print("Stopped." if has_answered else "Stopped; some requests were not answered in time.")
     if not has_answered:
         raise typer.Exit(1)
+
+
+def _tell_address(url: str) -> None:
+    console.print(f"Listening on {url} (Ctrl-C stops)", soft_wrap=True)
 
 
 def _known_keys(file: Path | None) -> tuple[str, ...]:
