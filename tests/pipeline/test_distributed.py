@@ -54,6 +54,8 @@ class Fault(command.TrainingDisplay):
                 os.seteuid(65534)
             if what == "fill":
                 fill(Path(args.output_dir))
+            if what == "infinite":
+                kwargs["model"].head.weight.data[0, 0] = float("inf")
             if what == "wait":
                 Path(args.output_dir, "waits").touch()
                 time.sleep(600)
@@ -68,6 +70,24 @@ if what == "kill-writing":
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, folder)
     DualTrainer._save_rng_state = killed
+
+if what == "term-preparing":
+    import clsgen.pipeline.train as training
+    prepared = training._prepared
+    def told(config):
+        if mine:
+            os.kill(os.getppid() if which == "all" else os.getpid(), signal.SIGTERM)
+        time.sleep(3)
+        return prepared(config)
+    training._prepared = told
+if what == "term-beginning":
+    import clsgen.pipeline.train as training
+    begin = training._begin_all
+    def told(*arguments, **options):
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(3)
+        begin(*arguments, **options)
+    training._begin_all = told
 
 command.TrainingDisplay = Fault
 from clsgen.cli.main import main
@@ -294,6 +314,35 @@ def test_sigterm_saves_and_leaves_with_0(tmp_path, base, whole, which):
     assert stopped_at in (6, 7)
     assert train(settings, "--resume", "--launch", "accelerate", "--num-processes", 2).returncode == 0
     assert_same_model(whole, tmp_path / "r", tolerance=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["all", "0", "1"])
+def test_sigterm_before_the_first_step_leaves_with_0_and_no_run(tmp_path, base, which):
+    """While they prepare: to the starter, or to one process, whose peers stop with it."""
+    done = train_with(("term-preparing", 0, which), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stopped by SIGTERM; no step was under way. Nothing was written: run the same command again" in done.stdout
+    assert done.stdout.count("stopped by SIGTERM") == 1
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_while_one_process_waits_for_another_leaves_with_0(tmp_path, base):
+    """The second one waits until the first has written what the run directory says."""
+    done = train_with(("term-beginning", 0, "all"), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert not (tmp_path / "r/config.yaml").exists()
+    assert train(small(tmp_path / "r", base, max_steps=1), *in_processes(2)).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_loss_of_one_process_that_is_not_finite_ends_all(tmp_path, base):
+    done = train_with(("infinite", 6, "1"), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("the loss at step 7 must be finite") == 1
+    assert [path.name for path in (tmp_path / "r/checkpoints").iterdir()] == ["checkpoint-4"]
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from clsgen.pipeline.prepare import Prepared, prepare, prepare_questions, summar
 from clsgen.pipeline.questions import hand_out, is_joint, link_same_files, part_configs, task_of
 from clsgen.training.checkpoints import last_whole_checkpoint
 from clsgen.training.objective import check_trackers, is_bfloat16, objective_of, training_arguments
-from clsgen.training.ranks import first, is_first, join, leave, num_ranks, rank, together
+from clsgen.training.ranks import first, is_first, join, leave, num_ranks, obey, rank, together
 from clsgen.training.trainer import DualTrainer, early_stopping
 from clsgen.types import Example
 
@@ -87,6 +87,7 @@ def train_run(
             notify("FSDP: no explanation is written while training; the weights are spread over the processes.")
         fitted = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
         leave()
+        obey()
         if is_first():
             _finish_all(config, fitted, is_merged=is_merged, notify=notify)
     return folder.path
