@@ -88,6 +88,14 @@ if what == "term-beginning":
         time.sleep(3)
         begin(*arguments, **options)
     training._begin_all = told
+if what == "term-optimizer":
+    create = DualTrainer.create_optimizer
+    def told(self, *arguments):
+        if mine:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+        return create(self, *arguments)
+    DualTrainer.create_optimizer = told
 
 command.TrainingDisplay = Fault
 from clsgen.cli.main import main
@@ -335,6 +343,14 @@ def test_sigterm_while_one_process_waits_for_another_leaves_with_0(tmp_path, bas
     assert done.stderr == ""
     assert not (tmp_path / "r/config.yaml").exists()
     assert train(small(tmp_path / "r", base, max_steps=1), *in_processes(2)).returncode == 0
+
+
+@pytest.mark.slow
+def test_sigterm_between_preparing_and_the_first_step_saves_that_step(tmp_path, base):
+    done = train_with(("term-optimizer", 0, "1"), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stopped by SIGTERM after step 1, which is saved. Go on: the same command with --resume." in done.stdout
+    assert last_whole_checkpoint(tmp_path / "r/checkpoints").name == "checkpoint-1"
 
 
 @pytest.mark.slow

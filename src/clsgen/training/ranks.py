@@ -61,6 +61,11 @@ def stop(told: RunStopped) -> None:
         _turn.obey()
 
 
+def forget() -> None:
+    """Leave a request to stop to whoever else heard of it."""
+    _turn.told = None
+
+
 def obey() -> None:
     """End where the others have left, and this process was told to stop before they did.
 

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from clsgen.errors import RunStopped
-from clsgen.training.ranks import any_of, leave, stop
+from clsgen.training.ranks import any_of, forget, leave, stop
 
 
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
@@ -47,6 +47,7 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """From here on a request waits for the end of a step."""
         self._is_training = True
+        forget()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint, where any process was told to stop."""
