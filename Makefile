@@ -43,6 +43,7 @@ bench-speed: $(STAMP) benchmarks/.venv/.installed
 	$(BIN)/python benchmarks/predict_scale.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/ray_overhead.py
+	$(BIN)/python scripts/measure_processes.py
 
 benchmarks/.venv/.installed: benchmarks/peers.txt constraints.txt
 	$(PYTHON) -m venv benchmarks/.venv

@@ -10,6 +10,8 @@ import os
 import platform
 import resource
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from clsgen import artifacts
 from clsgen.artifacts import (
     check_manifest,
+    locked,
     make_folder,
     package_versions,
     recover_folder,
@@ -92,6 +95,33 @@ def test_json_is_readable_and_plain(tmp_path: Path) -> None:
     for bad in (float("nan"), float("inf"), object()):
         with pytest.raises(ArtifactError, match=r"a\.json: the content must be plain JSON"):
             write_json_atomic(path, {"x": bad})
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from clsgen.artifacts import locked
+with locked(Path(sys.argv[1]), doing="writing"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_file_is_one_process_alone_until_it_ends_or_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(ArtifactError, match="lock: another process is predicting. Wait for it, or choose another"):
+        locked(path, doing="predicting").__enter__()
+    holder.kill()
+    holder.communicate()
+    for _ in range(2):
+        with locked(path, doing="predicting", is_private=True) as handle:
+            handle.write(b"ours")
+    assert path.read_bytes() == b"ours"
+    with locked(tmp_path / "private", doing="predicting", is_private=True):
+        assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
 
 
 def test_sha256_is_the_known_digest(tmp_path: Path) -> None:

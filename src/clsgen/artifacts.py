@@ -1,8 +1,9 @@
-"""The run directory: writes that are whole or absent, folders swapped in one step, hashes, and the run's record."""
+"""The run directory: writes that are whole or absent, by one process at a time, swapped folders, hashes, the record."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -11,9 +12,9 @@ import platform
 import secrets
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from packaging.requirements import Requirement
 
@@ -84,6 +85,29 @@ def write_json_atomic(path: Path, obj: Any, *, is_private: bool = False) -> None
             f"{path}: the content must be plain JSON; {error}. Write null for what is absent."
         ) from error
     write_text_atomic(path, text + "\n", is_private=is_private)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, doing: str, is_private: bool = False) -> Iterator[BinaryIO]:
+    """A file, made where there is none, that is this process's alone; the end of a process, killed or not, frees it.
+
+    Args:
+        path: The file; its folder is made.
+        doing: What another process that holds it does, for the message: "writing these predictions".
+        is_private: A new file is readable by the owner alone (0600).
+
+    Raises:
+        ArtifactError: Another process holds it.
+        OSError: It can't be opened, or its file system has no locks.
+    """
+    make_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600 if is_private else 0o644)
+    with os.fdopen(descriptor, "r+b") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(f"{path}: another process is {doing}. Wait for it, or choose another output.") from None
+        yield handle
 
 
 def read_record(file: Path) -> dict[str, Any]:

@@ -79,5 +79,19 @@ def test_an_input_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> N
     plan = plan_blocks(source, COLUMNS, labels=None, block_rows=8)
     path = Path(source) / "0.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:12]))
-    with pytest.raises(DataError, match="block 1: the input must stay as it is while it is read; 2 rows are there"):
+    with pytest.raises(
+        DataError, match="block 1: the input must stay as it is while it is read; 2 other rows are there"
+    ):
         read_block(ShardReader([path]), plan.blocks[1], COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["text", "label"])
+def test_an_input_whose_rows_change_while_it_is_read_is_an_error(tmp_path: Path, name: str) -> None:
+    """As many rows as before, in the same places."""
+    source = write(tmp_path / "in", "jsonl", 1)
+    plan = plan_blocks(source, COLUMNS, labels=None, block_rows=8)
+    path = Path(source) / "0.jsonl"
+    before, after = {"text": ("text 1", "text 2"), "label": ('"no"', '"on"')}[name]
+    path.write_text(path.read_text().replace(before, after))
+    with pytest.raises(DataError, match="block 0: the input must stay as it is while it is read; 8 other rows are"):
+        read_block(ShardReader([path]), plan.blocks[0], COLUMNS)

@@ -184,18 +184,28 @@ def test_a_missing_or_misshapen_tensor_is_never_loaded(tmp_path, name, change, k
         load_bundle(folder)
 
 
-@pytest.mark.parametrize(
-    "name", ["head.safetensors", "calibrator.json", "decision.json", "template.json", "clsgen.json"]
-)
-def test_an_altered_file_is_named(tmp_path, name):
-    _, folder = saved(tmp_path)
-    data = (folder / name).read_bytes()
-    (folder / name).write_bytes(data[: len(data) // 2])
-    with pytest.raises(ArtifactError, match=rf"altered: {re.escape(name)}"):
-        load_bundle(folder)
-    (folder / name).unlink()
-    with pytest.raises(ArtifactError, match=re.escape(name)):
-        load_bundle(folder)
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_file_that_is_altered_cut_short_or_gone_is_named(tmp_path, tuning):
+    """Every file of the directory, weights, settings, tokenizer and calibrator alike."""
+    _, folder = saved(tmp_path, tuning=tuning)
+    names = {path.name for path in folder.iterdir()} - {"manifest.json"}
+    weights = {
+        "lora": {"adapter_model.safetensors", "adapter_config.json"},
+        "full": {"model.safetensors", "config.json"},
+    }
+    assert weights[tuning] | {"head.safetensors", "calibrator.json", "tokenizer.json", "clsgen.json"} <= names
+    for name in sorted(names):
+        data = (folder / name).read_bytes()
+        middle = len(data) // 2
+        for broken in (data[:middle], data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]):
+            (folder / name).write_bytes(broken)
+            with pytest.raises(ArtifactError, match=rf"altered: {re.escape(name)}"):
+                load_bundle(folder)
+        (folder / name).unlink()
+        with pytest.raises(ArtifactError, match=re.escape(name)):
+            load_bundle(folder)
+        (folder / name).write_bytes(data)
+    load_bundle(folder)
 
 
 def test_truncated_tensors_are_refused_by_name(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 import tiny
+from clsgen.artifacts import locked
 from clsgen.config.load import save_config
 from clsgen.config.run import RunConfig
 from clsgen.errors import ArtifactError, ConfigError
@@ -33,6 +35,16 @@ from transformers import TrainerCallback
 what, at, which = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 mine = which in ("all", os.environ.get("RANK", "0"))
 
+def fill(folder):
+    # room for half a checkpoint is left on the disk
+    size = sum(path.stat().st_size for path in (folder / "checkpoint-4").iterdir())
+    with (folder.parent.parent / "filler").open("wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(bytes(4096))
+        except OSError:
+            filler.truncate(filler.tell() - size // 2)
+
 class Fault(command.TrainingDisplay):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == at and mine:
@@ -40,6 +52,13 @@ class Fault(command.TrainingDisplay):
                 os.kill(os.getpid(), signal.SIGKILL)
             if what == "read-only":
                 os.seteuid(65534)
+            if what == "fill":
+                fill(Path(args.output_dir))
+            if what == "infinite":
+                kwargs["model"].head.weight.data[0, 0] = float("inf")
+            if what == "wait":
+                Path(args.output_dir, "waits").touch()
+                time.sleep(600)
             if what == "term":
                 os.kill(os.getppid() if which == "all" and "RANK" in os.environ else os.getpid(), signal.SIGTERM)
                 time.sleep(0.5)
@@ -51,6 +70,32 @@ if what == "kill-writing":
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, folder)
     DualTrainer._save_rng_state = killed
+
+if what == "term-preparing":
+    import clsgen.pipeline.train as training
+    prepared = training._prepared
+    def told(config):
+        if mine:
+            os.kill(os.getppid() if which == "all" else os.getpid(), signal.SIGTERM)
+        time.sleep(3)
+        return prepared(config)
+    training._prepared = told
+if what == "term-beginning":
+    import clsgen.pipeline.train as training
+    begin = training._begin_all
+    def told(*arguments, **options):
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(3)
+        begin(*arguments, **options)
+    training._begin_all = told
+if what == "term-optimizer":
+    create = DualTrainer.create_optimizer
+    def told(self, *arguments):
+        if mine:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+        return create(self, *arguments)
+    DualTrainer.create_optimizer = told
 
 command.TrainingDisplay = Fault
 from clsgen.cli.main import main
@@ -100,15 +145,26 @@ def environment(**changes: str) -> dict[str, str]:
 
 def train(settings: RunConfig, *options: object) -> subprocess.CompletedProcess:
     """`clsgen train` on the settings, in a process of its own."""
-    file = Path(f"{settings.output}.yaml")
-    save_config(settings, file)
-    command = [sys.executable, "-m", "clsgen", "train", str(file), *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
+    return ran(train_command(settings, Path(f"{settings.output}.yaml"), *options))
 
 
 def train_with(fault: tuple[str, int, str], settings: RunConfig, processes: int) -> subprocess.CompletedProcess:
-    """The same with a fault of (kind, step, rank); several processes are started as `--launch` starts them."""
-    file = Path(f"{settings.output}.yaml")
+    """The same with a fault; see `fault_command`."""
+    return ran(fault_command(fault, settings, Path(f"{settings.output}.yaml"), processes))
+
+
+def ran(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
+
+
+def train_command(settings: RunConfig, file: Path, *options: object) -> list[str]:
+    """`clsgen train` on the settings, which are written to the file."""
+    save_config(settings, file)
+    return [sys.executable, "-m", "clsgen", "train", str(file), *map(str, options)]
+
+
+def fault_command(fault: tuple[str, int, str], settings: RunConfig, file: Path, processes: int) -> list[str]:
+    """A training with a fault of (kind, step, rank); several processes are started as `--launch` starts them."""
     save_config(settings, file)
     program = file.with_suffix(".py")
     program.write_text(FAULT)
@@ -117,7 +173,12 @@ def train_with(fault: tuple[str, int, str], settings: RunConfig, processes: int)
         starter = "import sys; from clsgen.pipeline.launch import launch; "
         starter += f"sys.exit(launch(sys.argv[1:], num_processes={processes}))"
         command = [sys.executable, "-c", starter, *command]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
+    return command
+
+
+def in_processes(number: int) -> list[object]:
+    """The options that start so many."""
+    return ["--launch", "accelerate", "--num-processes", number] if number > 1 else []
 
 
 def assert_same_model(first: Path, second: Path, *, tolerance: float) -> None:
@@ -264,6 +325,43 @@ def test_sigterm_saves_and_leaves_with_0(tmp_path, base, whole, which):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("which", ["all", "0", "1"])
+def test_sigterm_before_the_first_step_leaves_with_0_and_no_run(tmp_path, base, which):
+    """While they prepare: to the starter, or to one process, whose peers stop with it."""
+    done = train_with(("term-preparing", 0, which), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stopped by SIGTERM; no step was under way. Nothing was written: run the same command again" in done.stdout
+    assert done.stdout.count("stopped by SIGTERM") == 1
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_while_one_process_waits_for_another_leaves_with_0(tmp_path, base):
+    """The second one waits until the first has written what the run directory says."""
+    done = train_with(("term-beginning", 0, "all"), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert not (tmp_path / "r/config.yaml").exists()
+    assert train(small(tmp_path / "r", base, max_steps=1), *in_processes(2)).returncode == 0
+
+
+@pytest.mark.slow
+def test_sigterm_between_preparing_and_the_first_step_saves_that_step(tmp_path, base):
+    done = train_with(("term-optimizer", 0, "1"), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stopped by SIGTERM after step 1, which is saved. Go on: the same command with --resume." in done.stdout
+    assert last_whole_checkpoint(tmp_path / "r/checkpoints").name == "checkpoint-1"
+
+
+@pytest.mark.slow
+def test_a_loss_of_one_process_that_is_not_finite_ends_all(tmp_path, base):
+    done = train_with(("infinite", 6, "1"), small(tmp_path / "r", base), processes=2)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("the loss at step 7 must be finite") == 1
+    assert [path.name for path in (tmp_path / "r/checkpoints").iterdir()] == ["checkpoint-4"]
+
+
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on(tmp_path, base):
     """Two processes begin, one goes on with twice the accumulation: the same steps over the same rows."""
     two = small(tmp_path / "whole", base, dropout=0.0)
@@ -281,18 +379,141 @@ def test_another_number_of_processes_goes_on(tmp_path, base):
 # ---- disks and files ----
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, base) -> Path:
+    """One process, uninterrupted."""
+    settings = small(tmp_path_factory.mktemp("alone") / "r", base)
+    assert train(settings).returncode == 0
+    return Path(settings.output)
+
+
 @pytest.mark.slow
-def test_a_folder_that_became_read_only_leaves_the_earlier_checkpoint(tmp_path, base):
+@pytest.mark.parametrize(("processes", "which"), [(1, "0"), (2, "all"), (2, "1")])
+def test_a_folder_that_became_read_only_leaves_the_earlier_checkpoint(tmp_path, base, processes, which):
+    """For every process, or for the second one alone, whose part the first one then does not seal."""
     if os.geteuid():
         pytest.skip("needs root: the process gives its rights up in the middle")
     tmp_path.chmod(0o755)
     settings = small(tmp_path / "r", base)
-    done = train_with(("read-only", 6, "all"), settings, processes=2)
+    done = train_with(("read-only", 6, which), settings, processes=processes)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("checkpoint-8 must be written") == 1, "one process says what is wrong"
     assert "Permission denied" in done.stderr
+    assert "free some space or mend the folder's rights, then run the same command with --resume" in done.stderr
     assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "r/checkpoints").iterdir()] == ["checkpoint-4"]
     assert last_whole_checkpoint(tmp_path / "r/checkpoints").name == "checkpoint-4"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path, base, alone, whole, processes):
+    """A file system of its own, with room for half of the second checkpoint; then with room again."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("needs a namespace of its own: root, or kernel.unprivileged_userns_clone=1")
+    disk, file = tmp_path / "disk", tmp_path / "r.yaml"
+    disk.mkdir()
+    settings = small(disk / "r", base)
+    script = f"""
+        mount -t tmpfs -o size=64m none {disk} || exit 90
+        {shlex.join(fault_command(("fill", 6, "0"), settings, file, processes))}; echo "first: $?"
+        ls {disk}/r/checkpoints; echo "listed"
+        rm {disk}/filler
+        {shlex.join(train_command(settings, file, "--resume", *in_processes(processes)))}; echo "second: $?"
+        cp -r {disk}/r {tmp_path}/copy
+    """
+    done = ran([*unshare, "sh", "-c", script])
+    assert "first: 2\ncheckpoint-4\nlisted\n" in done.stdout, done.stdout + done.stderr
+    assert done.stderr.count("checkpoint-8 must be written") == 1, "one process says what is wrong"
+    assert "free some space or mend the folder's rights, then run the same command with --resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    resumed = done.stdout.partition("listed")[2]
+    assert "step     5" in resumed
+    assert "step     4" not in resumed
+    assert "second: 0" in resumed, done.stderr
+    assert_same_model(alone if processes == 1 else whole, tmp_path / "copy", tolerance=0.0 if processes == 1 else 1e-6)
+
+
+def test_the_best_checkpoint_is_refused_by_name_where_it_changed(tmp_path, base):
+    """Whose weights the model is made of: it is not the newest one, and has been looked at by nobody since."""
+    settings = small(tmp_path / "r", base, max_steps=4, eval_steps=1, num_monitor_explanations=0, learning_rate=0.5)
+    run = train_run(settings)
+    (run / "model").rename(tmp_path / "set-aside")
+    newest = last_whole_checkpoint(run / "checkpoints")
+    (best,) = [path for path in (run / "checkpoints").iterdir() if path != newest]
+    content = bytearray((best / "model.safetensors").read_bytes())
+    content[-2] ^= 1  # a number, and no other: the file is whole safetensors
+    (best / "model.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"altered: model.safetensors.*{best.name} is the best checkpoint"):
+        train_run(settings, is_resumed=True)
+    assert not (run / "model").exists()
+
+
+# ---- one run directory, one training ----
+
+
+def test_a_second_training_of_a_run_is_refused(tmp_path, base):
+    settings = small(tmp_path / "r", base, max_steps=2, eval_steps=1, num_monitor_explanations=0)
+    with locked(tmp_path / "r/lock", doing="training"):
+        with pytest.raises(ArtifactError, match="another process is training in this run directory. Wait for it"):
+            train_run(settings)
+        assert [path.name for path in (tmp_path / "r").iterdir()] == ["lock"]
+    run = train_run(settings)
+    (run / "model").rename(tmp_path / "set-aside")
+    with locked(run / "lock", doing="training"), pytest.raises(ArtifactError, match="another process is training"):
+        train_run(settings, is_resumed=True)
+    assert not (run / "model").exists()
+    train_run(settings, is_resumed=True)
+
+
+@pytest.mark.slow
+def test_of_two_trainings_at_once_one_goes_on_and_one_says_why_not(tmp_path, base, alone):
+    settings = small(tmp_path / "r", base)
+    command = train_command(settings, tmp_path / "r.yaml")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    errors = [process.communicate(timeout=300)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2]
+    (refused,) = [error for error, process in zip(errors, both, strict=True) if process.returncode]
+    # the second message is that of a start which came when the other one had written its settings
+    assert "another process is training in this run directory" in refused or "must be a new run directory" in refused
+    assert refused.count("clsgen: error") == 1
+    assert "Traceback" not in refused
+    assert_same_model(alone, tmp_path / "r", tolerance=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_training_frees_its_run(tmp_path, base, alone, whole, processes):
+    """While it stands still nothing else trains there; kill -9 is enough for the next one."""
+    settings = small(tmp_path / "r", base)
+    command = fault_command(("wait", 6, "0"), settings, tmp_path / "r.yaml", processes)
+    first = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "r/checkpoints/waits").exists():
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        pids = children_of(first.pid) if processes > 1 else [first.pid]
+        assert len(pids) == processes
+        done = train(settings, "--resume", *in_processes(processes))
+        assert done.returncode == 2
+        assert done.stderr.count("another process is training in this run directory") == 1
+        assert done.stderr.count("clsgen: error") == 1
+        assert "Traceback" not in done.stderr
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        first.kill()
+        first.wait()
+    assert train(settings, "--resume", *in_processes(processes)).returncode == 0
+    assert_same_model(alone if processes == 1 else whole, tmp_path / "r", tolerance=0.0 if processes == 1 else 1e-6)
+
+
+def children_of(parent: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 def test_a_checkpoint_whose_files_changed_is_refused_by_name(tmp_path, base):

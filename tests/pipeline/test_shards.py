@@ -15,6 +15,7 @@ import pytest
 
 from clsgen.config.run import RunConfig
 from clsgen.data.plan import plan_blocks
+from clsgen.data.prediction_columns import read_logits
 from clsgen.data.prediction_table import parquet_bytes, schema_of
 from clsgen.data.shards import shard_files
 from clsgen.errors import CalibrationError, DataError, LeakError
@@ -113,6 +114,23 @@ def test_predictions_of_other_weights_calibrate_nothing(run: Path, tmp_path: Pat
         calibrate_run(run, on=predictions)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [rows[0] | {"logits": [1.0]}, rows[1] | {"logits": [1.0, 2.0, 3.0]}], "logits must be 2 finite"),
+        (lambda rows: [rows[0] | {"logits": [1.0, float("nan")]}], "logits must be 2 finite"),
+        (lambda rows: [rows[0] | {"text_hash": None}], "text_hash must be given in every row; 1 lack it"),
+    ],
+)
+def test_logits_that_can_not_be_used_are_named(tmp_path: Path, change: Any, message: str) -> None:
+    _, parts = shards(tmp_path, BINARY, num_files=1)
+    table = pq.read_table(parts / "0.parquet")
+    rows = [row | {"label": "no"} for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(change(rows), table.schema), parts / "0.parquet")
+    with pytest.raises(DataError, match=message):
+        read_logits(str(parts))
+
+
 # ---- evaluation ----
 
 
@@ -160,6 +178,13 @@ def test_no_text_is_held(tmp_path: Path) -> None:
     [
         (lambda rows: [*rows, rows[0]], "id must occur once; got 'row000' more than once"),
         (lambda rows: [rows[0] | {"probs": {"no": 0.9, "yes": 0.3}}], "add up to 1; got .0.9, 0.3. for 'row000'"),
+        (lambda rows: [rows[0], rows[1] | {"decision": None}], "decision must be given in every row; 1 lack it"),
+        (lambda rows: [rows[0], rows[1] | {"id": None}], "id must be given in every row; 1 lack it"),
+        (
+            lambda rows: [rows[0] | {"label_set": ["no", "maybe"]}],
+            "label_set must be one of .'no', 'yes'.; got 'maybe'",
+        ),
+        (lambda rows: [rows[0] | {"label_set": ["no", None]}], "label_set must hold some of .'no', 'yes'.; got null"),
         (lambda rows: [rows[0] | {"decision": "maybe"}], "decision must be one of .'no', 'yes'.; got 'maybe'"),
         (lambda rows: [rows[0], rows[1] | {"threshold": 0.9}], "threshold must be the same in all rows; got 2"),
         (lambda rows: [], "predictions must be at least one row"),
@@ -168,7 +193,8 @@ def test_no_text_is_held(tmp_path: Path) -> None:
 def test_values_that_can_not_be_used_are_named(tmp_path: Path, change: Any, message: str) -> None:
     _, parts = shards(tmp_path, BINARY, num_files=1)
     table = pq.read_table(parts / "0.parquet")
-    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), table.schema), parts / "0.parquet")
+    schema = pa.schema([field.with_nullable(True) for field in table.schema])  # as other writers leave it
+    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), schema), parts / "0.parquet")
     with pytest.raises(DataError, match=message):
         evaluate_shards(parts, tmp_path)
 

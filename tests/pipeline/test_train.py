@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import tiny
 from clsgen.artifacts import write_manifest
+from clsgen.config.load import save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, CalibrationError, ConfigError, DataError, LeakError, RestrictedError
@@ -197,8 +198,23 @@ def test_resume_needs_the_rows_that_the_run_began_with(tmp_path):
     run = train_run(own)
     (run / "model").rename(tmp_path / "set-aside")  # as if killed before the end
     table.write_text(table.read_text().replace("patient 3 was", "patient 3 seemed"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(ArtifactError, match="--resume needs the rows that the run began with"):
         train_run(own, is_resumed=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_resume_needs_the_steps_that_the_run_began_with(tmp_path):
+    """Whatever a resume by another number of processes left in the settings, killed before it had begun."""
+    own = config(tmp_path / "r", train={"max_steps": 2, "eval_steps": 1, "gradient_accumulation": 2})
+    run = train_run(own)
+    (run / "model").rename(tmp_path / "set-aside")
+    others = config(run, train={"max_steps": 2, "eval_steps": 1, "gradient_accumulation": 4})
+    save_config(others, run / "config.yaml")
+    with pytest.raises(ConfigError, match=r"needs steps of 2 batches as before; 1 process\(es\) would take 4"):
+        train_run(others, is_resumed=True)
+    train_run(own, is_resumed=True)
+    assert RunFolder(run).config() == own
 
 
 def test_a_run_that_fails_before_training_leaves_no_directory(tmp_path):
@@ -315,8 +331,6 @@ def test_kill_nine_and_resume_is_uninterrupted(tmp_path, tuning):
         tiny.save("llama", tmp_path / "base")
         lora = {"rank": 4, "dropout": 0.1}  # dropout: the random state must come back as well
         sections["model"] = {"init": "pretrained", "backbone": str(tmp_path / "base"), "tuning": "lora", "lora": lora}
-    from clsgen.config.load import save_config
-
     for name in ("whole", "killed"):
         save_config(config(tmp_path / name, **sections), tmp_path / f"{name}.yaml")
     assert clsgen("train", tmp_path / "whole.yaml").returncode == 0
@@ -348,8 +362,6 @@ def test_kill_nine_and_resume_is_uninterrupted(tmp_path, tuning):
 @pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint_whole(tmp_path):
     """The process may write no file above a limit; the limit falls between two checkpoints."""
-    from clsgen.config.load import save_config
-
     save_config(config(tmp_path / "r"), tmp_path / "run.yaml")
     code = """
 import resource, signal, sys
@@ -609,8 +621,6 @@ def test_anybodys_predictions_are_judged(tmp_path):
 
 
 def test_train_shows_plain_lines_without_a_terminal(tmp_path, command):
-    from clsgen.config.load import save_config
-
     save_config(config(tmp_path / "r", train={"log_steps": 3}), tmp_path / "run.yaml")
     start = time.time()
     done = command("train", tmp_path / "run.yaml", "train.max_steps=6")

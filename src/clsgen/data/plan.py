@@ -32,6 +32,7 @@ class Block(NamedTuple):
         num_read: Rows of the input that it takes, likewise.
         first_row: Rows with a text before it.
         num_rows: Rows with a text that it holds.
+        digest: What these say, as `RowsHash.number` has it.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Block(NamedTuple):
     num_read: int
     first_row: int
     num_rows: int
+    digest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,10 @@ class RowsHash:
         """Of all rows taken."""
         return self._digest.hexdigest()
 
+    def number(self) -> int:
+        """The first 63 bits of it."""
+        return int.from_bytes(self._digest.digest()[:8]) >> 1
+
 
 def plan_blocks(source: str, columns: ColumnSettings, *, labels: Sequence[str] | None, block_rows: int) -> Plan:
     """Reads a source once, checks every row as `read_examples` does, and deals the rows into blocks.
@@ -100,6 +106,7 @@ def plan_blocks(source: str, columns: ColumnSettings, *, labels: Sequence[str] |
             continue
         ties.add(example)
         rows_hash.add(example)
+        dealt.rows_hash.add(example)
         num_rows += 1
         if num_rows - dealt.first_row == block_rows:
             dealt.close(after, mapper.num_rows, num_rows)
@@ -115,12 +122,14 @@ class _Dealt:
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.start, self.num_before, self.first_row = BEGINNING, 0, 0
+        self.rows_hash = RowsHash()
 
     def close(self, after: Place, num_read: int, num_rows: int) -> None:
         """Let the block end here: before `after`, with so many rows read and kept since the beginning."""
         counts = (self.num_before, num_read - self.num_before, self.first_row, num_rows - self.first_row)
-        self.blocks.append(Block(len(self.blocks), self.start, *counts))
+        self.blocks.append(Block(len(self.blocks), self.start, *counts, self.rows_hash.number()))
         self.start, self.num_before, self.first_row = after, num_read, num_rows
+        self.rows_hash = RowsHash()
 
 
 def read_block(reader: ShardReader, block: Block, columns: ColumnSettings) -> list[Example]:
@@ -129,11 +138,13 @@ def read_block(reader: ShardReader, block: Block, columns: ColumnSettings) -> li
     Raises:
         DataError: The input is not what it was when it was planned.
     """
-    found = list(_examples(reader, block, columns))
-    if len(found) != block.num_rows:
+    found, rows_hash = list(_examples(reader, block, columns)), RowsHash()
+    for example in found:
+        rows_hash.add(example)
+    if rows_hash.number() != block.digest:
         raise DataError(
-            f"block {block.number}: the input must stay as it is while it is read; {len(found)} rows are there instead "
-            f"of {block.num_rows}. Run again when nobody writes to it."
+            f"block {block.number}: the input must stay as it is while it is read; {len(found)} other rows are there "
+            f"instead of {block.num_rows}. Run again when nobody writes to it."
         )
     return found
 

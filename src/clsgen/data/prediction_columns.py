@@ -32,6 +32,7 @@ _READ = (
     "label",
     "group",
 )
+_NEVER_NULL = frozenset({"id", "probs", "decision", "logits", "text_hash"})
 _BATCH = 4096
 
 
@@ -148,7 +149,7 @@ def read_prediction_columns(path: str) -> PredictionColumns:
         label_N=_indices(path, table, "label", labels),
         decided_N=_indices(path, table, "decision", labels),
         stated_N=_indices(path, table, "stated_label", labels),
-        set_NC=_sets(table, labels),
+        set_NC=_sets(path, table, labels),
         group_N=_groups(table),
         cut_N=np.asarray(table.column("num_document_tokens_cut").fill_null(0).to_numpy() > 0),
         written=written.take(order.to_numpy()),
@@ -165,8 +166,9 @@ def read_logits(path: str) -> LogitColumns:
     table = _tables(path, files, ("id", "probs", "logits", "label", "group", "text_hash"))
     table = table.filter(pyarrow.compute.is_valid(table.column("label")))
     labels = _labels(table)
-    values = table.column("logits").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    if len(values) != table.num_rows * len(labels) or not np.isfinite(values).all():
+    logits = table.column("logits").combine_chunks()
+    values = logits.flatten().to_numpy(zero_copy_only=False)
+    if (logits.value_lengths().to_numpy() != len(labels)).any() or not np.isfinite(values).all():
         raise DataError(f"{path}: logits must be {len(labels)} finite numbers in every labelled row. Predict again.")
     metadata = [pyarrow.parquet.read_schema(file).metadata or {} for file in files]
     return LogitColumns(
@@ -201,6 +203,9 @@ def _tables(path: str, files: Sequence[Path], names: Sequence[str]) -> Any:
         raise DataError(f"{path}: all files must have the same labels and columns; {error}.") from error
     if not table.num_rows:
         raise DataError(f"{path}: predictions must be at least one row; got none.")
+    for name in _NEVER_NULL.intersection(names):
+        if num_null := table.column(name).null_count:
+            raise DataError(f"{path}: {name} must be given in every row; {num_null} lack it. Predict them again.")
     return table
 
 
@@ -223,7 +228,15 @@ def _probs(path: str, table: Any, labels: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _indices(path: str, table: Any, name: str, labels: Sequence[str]) -> NDArray[np.int64]:
-    column = table.column(name)
+    return _members(path, name, table.column(name), labels)
+
+
+def _members(path: str, name: str, column: Any, labels: Sequence[str]) -> NDArray[np.int64]:
+    """Class indices of names; -1 where there is none.
+
+    Raises:
+        DataError: One that is none of the labels.
+    """
     found = pyarrow.compute.index_in(column, value_set=pyarrow.array(labels, type=pyarrow.string()))
     if found.null_count > column.null_count:
         unknown = [each for each in pyarrow.compute.unique(column).to_pylist() if each not in (None, *labels)]
@@ -231,14 +244,16 @@ def _indices(path: str, table: Any, name: str, labels: Sequence[str]) -> NDArray
     return np.asarray(found.fill_null(ABSENT).to_numpy(), dtype=np.int64)
 
 
-def _sets(table: Any, labels: Sequence[str]) -> NDArray[np.bool_] | None:
-    column = table.column("label_set").combine_chunks()
+def _sets(path: str, table: Any, labels: Sequence[str]) -> NDArray[np.bool_] | None:
+    column = table.column("label_set")
     if column.null_count:
         return None
-    members = pyarrow.compute.index_in(column.flatten(), value_set=pyarrow.array(labels, type=pyarrow.string()))
+    sets = column.combine_chunks()
+    members = _members(path, "label_set", sets.flatten(), labels)
+    if (members == ABSENT).any():
+        raise DataError(f"{path}: label_set must hold some of {list(labels)}; got null.")
     set_NC = np.zeros((table.num_rows, len(labels)), dtype=bool)
-    rows = np.repeat(np.arange(table.num_rows), column.value_lengths().to_numpy())
-    set_NC[rows, members.to_numpy(zero_copy_only=False)] = True
+    set_NC[np.repeat(np.arange(table.num_rows), sets.value_lengths().to_numpy()), members] = True
     return set_NC
 
 

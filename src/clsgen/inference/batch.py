@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from clsgen.artifacts import locked
 from clsgen.data.plan import RowsHash
 from clsgen.data.split import components
-from clsgen.errors import ArtifactError
 from clsgen.inference.asked import Predictor
 from clsgen.inference.panel import Panel
-from clsgen.inference.partial import WINDOW, Wanted, check_seal, json_lines, locked, seal_of, with_groups
+from clsgen.inference.partial import WINDOW, WRITING, Wanted, check_seal, json_lines, keeping, seal_of, with_groups
 from clsgen.types import Example, Explain, ExplanationMode, Prediction
 
 
@@ -140,16 +140,10 @@ def _written(output: Path, fingerprint: Mapping[str, object], *, is_private: boo
     """
     partial = output.with_name(output.name + ".partial")
     seal = output.with_name(output.name + ".partial.json")
-    try:
-        with locked(partial, is_private=is_private) as handle:
-            yield _File(handle, _keep_whole_windows(handle, seal, fingerprint, is_private=is_private))
-            partial.replace(output)
-            seal.unlink()
-    except OSError as error:
-        raise ArtifactError(
-            f"{output}: predictions must be written; {error}. What was done is kept in {partial.name}: "
-            "mend it and run the same command again."
-        ) from error
+    with keeping(output, partial), locked(partial, doing=WRITING, is_private=is_private) as handle:
+        yield _File(handle, _keep_whole_windows(handle, seal, fingerprint, is_private=is_private))
+        partial.replace(output)
+        seal.unlink()
 
 
 def _keep_whole_windows(handle: BinaryIO, seal: Path, fingerprint: Mapping[str, object], *, is_private: bool) -> int:

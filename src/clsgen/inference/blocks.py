@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -142,23 +142,23 @@ def join_blocks(job: Job, blocks: Sequence[Block], output: Path) -> None:
         output: A file that ends in .jsonl or .parquet; else a folder of parquet files.
 
     Raises:
-        ArtifactError: A block holds other rows than it should, or the output can't be written.
+        ArtifactError: A block holds other rows than it should.
+        OSError: The output can't be written.
     """
     for block in blocks:
         _check_block(job, block)
-    with _as_artifact_error(output, job.folder):
-        if output.suffix:
-            joined = job.folder / f"joined{output.suffix}"
-            _join(job, blocks, joined)
-            joined.replace(output)
-            return
-        folder = job.folder / "joined"
-        shutil.rmtree(folder, ignore_errors=True)
-        make_folder(folder)
-        for start in range(0, len(blocks), SHARD_BLOCKS):
-            part = folder / f"part-{start // SHARD_BLOCKS:05}.parquet"
-            _join(job, blocks[start : start + SHARD_BLOCKS], part)
-        swap_folder(folder, output)
+    if output.suffix:
+        joined = job.folder / f"joined{output.suffix}"
+        _join(job, blocks, joined)
+        joined.replace(output)
+        return
+    folder = job.folder / "joined"
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
+    for start in range(0, len(blocks), SHARD_BLOCKS):
+        part = folder / f"part-{start // SHARD_BLOCKS:05}.parquet"
+        _join(job, blocks[start : start + SHARD_BLOCKS], part)
+    swap_folder(folder, output)
 
 
 def _check_block(job: Job, block: Block) -> None:
@@ -176,21 +176,12 @@ def _join(job: Job, blocks: Sequence[Block], target: Path) -> None:
     target.touch(0o600 if job.is_private else 0o644)
     if job.form == "parquet":
         join_parquet(sources, target)
-        return
-    with target.open("wb") as stream:
-        for source in sources:
-            stream.write(source.read_bytes())
-
-
-@contextmanager
-def _as_artifact_error(output: Path, kept: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ArtifactError(
-            f"{output}: predictions must be written; {error}. What was done is kept in {kept.name}: "
-            "mend it and run the same command again."
-        ) from error
+    else:
+        with target.open("wb") as stream:
+            for source in sources:
+                stream.write(source.read_bytes())
+    with target.open("rb") as stream:
+        os.fsync(stream.fileno())  # the blocks are removed as soon as they are joined
 
 
 def write_groups(job: Job, group_N: Any) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
-from clsgen.artifacts import make_folder, write_json_atomic
+from clsgen.artifacts import write_json_atomic
 from clsgen.data.predictions import to_record
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.model.calibrator import Calibrator
@@ -21,6 +19,9 @@ from clsgen.types import Explain, ExplanationMode, Prediction, TaskSpec
 
 WINDOW = 256
 """Rows that are planned, predicted and written together; a killed run repeats at most these."""
+
+WRITING = "writing these predictions"
+"""What a process does that holds them."""
 
 
 class Wanted(NamedTuple):
@@ -95,22 +96,23 @@ def check_seal(path: Path, seal: Mapping[str, object], *, is_private: bool) -> b
 
 
 @contextmanager
-def locked(path: Path, *, is_private: bool) -> Iterator[BinaryIO]:
-    """A file, made where there is none, and this process's alone.
+def keeping(output: Path, kept: Path) -> Iterator[None]:
+    """Within it, what the system refuses is an error that says what is left.
+
+    Args:
+        output: What is to be written.
+        kept: Where finished rows stand.
 
     Raises:
-        ArtifactError: Another process holds it.
+        ArtifactError: A full disk, missing rights, a file system without locks.
     """
-    make_folder(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600 if is_private else 0o644)
-    with os.fdopen(descriptor, "r+b") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(
-                f"{path}: another process is writing these predictions. Wait for it, or choose another output."
-            ) from None
-        yield handle
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(
+            f"{output}: predictions must be written; {error}. What was done is kept in {kept.name}: "
+            "mend it and run the same command again."
+        ) from error
 
 
 def with_groups(predictions: Sequence[Prediction], groups: Mapping[str, str] | None) -> list[Prediction]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clsgen.artifacts import read_record, sha256_of, write_json_atomic
+from clsgen.artifacts import sha256_of, write_json_atomic
 from clsgen.config.load import load_config
 from clsgen.config.run import RunConfig
 from clsgen.data.source import load_examples, write_examples
 from clsgen.errors import ArtifactError
+from clsgen.pipeline.model_folder import ModelFolder
 from clsgen.types import ROLES, Example, Role, TaskSpec
 
 GROUPS_FILE = "groups.json"
@@ -54,6 +55,11 @@ class RunFolder:
         """Seeds, versions, hashes of the inputs, counts of rows left out."""
         return self.path / "manifest.json"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains."""
+        return self.path / "lock"
+
     def data(self, role: Role) -> Path:
         """The rows of a role."""
         return self.path / "data" / f"{role}.jsonl"
@@ -74,10 +80,9 @@ class RunFolder:
         Raises:
             ArtifactError: There is no model.
         """
-        file = self.model / "clsgen.json"
-        if not file.is_file():
+        if not (self.model / "clsgen.json").is_file():
             raise ArtifactError(f"{self.path} must be a trained run (model/clsgen.json); it is not. Train it first.")
-        return TaskSpec.from_record(read_record(file)["spec"])
+        return ModelFolder(self.model).spec()
 
     def write_rows(
         self, roles: Mapping[Role, tuple[Example, ...]], groups: Mapping[str, str], *, is_restricted: bool

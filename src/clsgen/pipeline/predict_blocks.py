@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from clsgen.artifacts import MANIFEST, make_folder, sha256_of
+from clsgen.artifacts import MANIFEST, locked, make_folder, sha256_of
 from clsgen.config.data import ColumnSettings
 from clsgen.data.plan import Plan, plan_blocks
 from clsgen.data.shards import shard_files
@@ -25,7 +25,7 @@ from clsgen.inference.blocks import (
     write_groups,
 )
 from clsgen.inference.cluster import ADDRESS, check_ray, predict_blocks
-from clsgen.inference.partial import Wanted, check_seal, check_wanted, locked, seal_of
+from clsgen.inference.partial import WRITING, Wanted, check_seal, check_wanted, keeping, seal_of
 from clsgen.model.calibrator import Calibrator
 from clsgen.pipeline.model_folder import ModelFolder
 
@@ -114,31 +114,26 @@ def _run(
     make_folder(job.folder)
     seal = seal_of(job.wanted, model_hash=sha256_of(job.model / MANIFEST), rows_hash=plan.rows_sha256)
     seal |= {"form": job.form, "block_rows": BLOCK_ROWS}
-    try:
-        with locked(job.folder / "lock", is_private=job.is_private):
-            if not check_seal(job.folder / SEAL_FILE, seal, is_private=job.is_private):
-                for left in job.folder.glob("block-*"):
-                    left.unlink()
-            write_groups(job, plan.group_N)
-            todo = unfinished(job, plan.blocks)
-            num_resumed = num_done = plan.num_rows - sum(block.num_rows for block in todo)
+    lock = locked(job.folder / "lock", doing=WRITING, is_private=job.is_private)
+    with keeping(output, job.folder), lock:
+        if not check_seal(job.folder / SEAL_FILE, seal, is_private=job.is_private):
+            for left in job.folder.glob("block-*"):
+                left.unlink()
+        write_groups(job, plan.group_N)
+        todo = unfinished(job, plan.blocks)
+        num_resumed = num_done = plan.num_rows - sum(block.num_rows for block in todo)
 
-            def count(num_rows: int) -> None:
-                nonlocal num_done
-                num_done += num_rows
-                if on_progress is not None:
-                    on_progress(num_done, plan.num_rows)
+        def count(num_rows: int) -> None:
+            nonlocal num_done
+            num_done += num_rows
+            if on_progress is not None:
+                on_progress(num_done, plan.num_rows)
 
-            count(0)
-            try:
-                predict_blocks(job, todo, num_workers=num_workers, on_done=count)
-            finally:
-                remove_half_written(job)
-            join_blocks(job, plan.blocks, output)
-            shutil.rmtree(job.folder)
-    except OSError as error:
-        raise ArtifactError(
-            f"{output}: predictions must be written; {error}. What was done is kept in {job.folder.name}: "
-            "mend it and run the same command again."
-        ) from error
+        count(0)
+        try:
+            predict_blocks(job, todo, num_workers=num_workers, on_done=count)
+        finally:
+            remove_half_written(job)
+        join_blocks(job, plan.blocks, output)
+        shutil.rmtree(job.folder)
     return num_resumed

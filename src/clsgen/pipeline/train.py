@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import TrainerCallback, set_seed
 
-from clsgen.artifacts import make_folder, read_record, run_record, write_json_atomic
+from clsgen.artifacts import locked, make_folder, read_record, run_record, write_json_atomic
 from clsgen.config.load import load_config, save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.split import Split, check_disjoint
@@ -24,7 +25,7 @@ from clsgen.pipeline.prepare import Prepared, prepare, prepare_questions, summar
 from clsgen.pipeline.questions import hand_out, is_joint, link_same_files, part_configs, task_of
 from clsgen.training.checkpoints import last_whole_checkpoint
 from clsgen.training.objective import check_trackers, is_bfloat16, objective_of, training_arguments
-from clsgen.training.ranks import first, is_first, join, leave, num_ranks, rank, together
+from clsgen.training.ranks import first, is_first, join, leave, num_ranks, obey, rank, together
 from clsgen.training.trainer import DualTrainer, early_stopping
 from clsgen.types import Example
 
@@ -64,6 +65,7 @@ def train_run(
     Raises:
         ConfigError: The run directory exists (or, resuming, holds another configuration), or what is to be merged can't
             be.
+        ArtifactError: Another process trains in the run directory.
     """
     if is_merged and config.model.tuning == "activated":
         raise ConfigError("train: --merge needs an adapter that acts on every token; activated does not. Leave it out.")
@@ -75,15 +77,19 @@ def train_run(
     first(lambda: _check_claim(folder, config, is_resumed=is_resumed))
     if is_resumed and first(lambda: _is_complete(config, folder)):
         notify("This run is complete: there is nothing to resume.")
+        leave()
         return folder.path
     parts = together(lambda: _prepared(config))
-    first(lambda: _begin_all(config, parts, notify=notify))
-    if config.train.fsdp:
-        notify("FSDP: no explanation is written while training; the weights are spread over the processes.")
-    fitted = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
-    leave()
-    if is_first():
-        _finish_all(config, fitted, is_merged=is_merged, notify=notify)
+    with ExitStack() as held:
+        first(lambda: _claim(folder, config, held, is_resumed=is_resumed))
+        first(lambda: _begin_all(config, parts, notify=notify))
+        if config.train.fsdp:
+            notify("FSDP: no explanation is written while training; the weights are spread over the processes.")
+        fitted = fit(config, parts, folder, is_resumed=is_resumed, callbacks=callbacks)
+        leave()
+        obey()
+        if is_first():
+            _finish_all(config, fitted, is_merged=is_merged, notify=notify)
     return folder.path
 
 
@@ -118,10 +124,10 @@ def _prepared(config: RunConfig) -> dict[str, Prepared]:
 
 def _begin_all(config: RunConfig, parts: Mapping[str, Prepared], *, notify: Notify) -> None:
     """Write what the run directory says before the first step, and tell it."""
-    save_config(config, _made(RunFolder(Path(config.output)), parts.values()).config_file)
-    configs = _configs(config)
+    folder, configs = _made(RunFolder(Path(config.output)), parts.values()), _configs(config)
     for name, prepared in parts.items():
         _begin(configs[name], prepared, notify=_named(name, notify))
+    save_config(config, folder.config_file)
 
 
 def _finish_all(config: RunConfig, fitted: Fitted, *, is_merged: bool, notify: Notify) -> None:
@@ -152,10 +158,9 @@ def _named(name: str, notify: Notify) -> Notify:
 
 def _begin(config: RunConfig, prepared: Prepared, *, notify: Notify) -> None:
     """Write settings, rows and the record of a question's run directory, and tell what it has."""
-    folder, split = _made(RunFolder(Path(config.output)), [prepared]), prepared.split
+    folder = _made(RunFolder(Path(config.output)), [prepared])
+    hashes = _write_rows(folder, prepared)
     save_config(config, folder.config_file)
-    hashes = folder.write_rows(split.roles, split.groups, is_restricted=prepared.spec.is_restricted)
-    _check_same_rows(folder, hashes)
     record = _record(config, prepared, hashes)
     write_json_atomic(folder.manifest, record)
     notify(summary(config, prepared))
@@ -197,12 +202,12 @@ def fit(
         is_sharded=train.fsdp,
         callbacks=[*callbacks, *early_stopping(train.patience)],
     )
-    checkpoint = together(lambda: last_whole_checkpoint(folder.checkpoints)) if is_resumed else None
+    checkpoint = first(lambda: last_whole_checkpoint(folder.checkpoints)) if is_resumed else None
     if rank():  # dropout of its own; the first process draws what a single one would
         set_seed(train.seed + rank())
     if checkpoint is not None and (state := finished_state(checkpoint)) is not None:
         best = state["best_model_checkpoint"]
-        trainer.restore(checkpoint if best is None else folder.checkpoints / Path(best).name)
+        trainer.restore_best(checkpoint if best is None else folder.checkpoints / Path(best).name)
     else:
         with blocked_attention(task.model.language_model) if is_bfloat16(train) else nullcontext():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -288,33 +293,55 @@ def _check_claim(folder: RunFolder, config: RunConfig, *, is_resumed: bool) -> N
         )
 
 
+def _claim(folder: RunFolder, config: RunConfig, held: ExitStack, *, is_resumed: bool) -> None:
+    """Keep other trainings out until the end; one of them may have begun the run while this one prepared."""
+    try:
+        held.enter_context(locked(folder.lock, doing="training in this run directory"))
+    except OSError as error:
+        raise ArtifactError(f"{folder.lock}: must be lockable; {error.strerror}. Choose another output.") from error
+    _check_claim(folder, config, is_resumed=is_resumed)
+
+
 def _check_same_steps(folder: RunFolder, config: RunConfig) -> None:
     """The configuration is the one that the run began with, or shares a step's rows out to more or fewer processes."""
     began = load_config(folder.config_file)
     manifest = RunFolder(Path(next(iter(_configs(config).values())).output)).manifest  # of a question as of a run
-    num_began = read_record(manifest)["num_processes"] if manifest.is_file() else num_ranks()
+    num_now = config.train.gradient_accumulation * num_ranks()
+    num_batches = read_record(manifest)["batches_per_step"] if manifest.is_file() else num_now
     free = {name: getattr(began.train, name) for name in ("gradient_accumulation", "fsdp")}
     if began != config.model_copy(update={"train": config.train.model_copy(update=free)}):
         raise ConfigError(
             f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
             f"{folder.config_file.name} there. Undo the change, or choose another output."
         )
-    num_batches = began.train.gradient_accumulation * num_began
-    if num_batches != config.train.gradient_accumulation * num_ranks():
+    if num_batches != num_now:
         raise ConfigError(
-            f"{folder.path}: --resume needs steps of {num_batches} batches as before, which {num_began} process(es) "
-            f"took; {num_ranks()} would take {config.train.gradient_accumulation * num_ranks()}. Set "
-            f"train.gradient_accumulation to {num_batches} over the number of processes."
+            f"{folder.path}: --resume needs steps of {num_batches} batches as before; {num_ranks()} process(es) would "
+            f"take {num_now}. Set train.gradient_accumulation to {num_batches} over the number of processes."
         )
 
 
-def _check_same_rows(folder: RunFolder, hashes: Mapping[str, str]) -> None:
-    """A resumed run must see the rows that it began with; a new run has no manifest yet."""
-    if folder.manifest.is_file() and read_record(folder.manifest)["data_hashes"] != dict(hashes):
+def _write_rows(folder: RunFolder, prepared: Prepared) -> dict[str, str]:
+    """Write the rows of every role; returns role -> SHA-256.
+
+    Raises:
+        ArtifactError: A resumed run sees others than it began with; those that stand there are left as they are.
+    """
+
+    def write(place: RunFolder) -> dict[str, str]:
+        split, is_restricted = prepared.split, prepared.spec.is_restricted
+        return place.write_rows(split.roles, split.groups, is_restricted=is_restricted)
+
+    if not folder.manifest.is_file():
+        return write(folder)
+    with tempfile.TemporaryDirectory(prefix=".rows-", dir=folder.path) as beside:
+        hashes = write(RunFolder(Path(beside)))
+    if read_record(folder.manifest)["data_hashes"] != hashes:
         raise ArtifactError(
             f"{folder.path}: --resume needs the rows that the run began with; the data has changed since. "
             "Restore it, or choose another output."
         )
+    return hashes
 
 
 def _record(config: RunConfig, prepared: Prepared, hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -324,6 +351,7 @@ def _record(config: RunConfig, prepared: Prepared, hashes: Mapping[str, str]) ->
         "dropped": dict(prepared.dropped),
         "explanation_sources": dict(prepared.sources),
         "num_processes": num_ranks(),
+        "batches_per_step": config.train.gradient_accumulation * num_ranks(),
         "restricted": prepared.spec.is_restricted,
         "rows": _num_rows(prepared.split),
         "shared_with_test": {

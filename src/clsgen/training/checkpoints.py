@@ -12,13 +12,18 @@ from clsgen.errors import ArtifactError, TrainingError
 
 
 def begin(folder: Path) -> None:
-    """Make an empty folder for a checkpoint; what a killed process left of the same one is removed.
+    """Make an empty folder for a checkpoint; what killed processes left half written is removed.
+
+    A half-written one of a later step would else count as the newest when superfluous ones are removed.
 
     Raises:
         ArtifactError: It can't be made.
     """
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
+    for other in folder.parent.glob("checkpoint-*"):
+        if other != folder and not (other / MANIFEST).is_file():
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def seal(folder: Path, *, num_kept: int, best: str | None) -> None:
@@ -53,6 +58,18 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     except ArtifactError as error:
         raise ArtifactError(f"{error} Or delete {newest.name}, to go on from the checkpoint before it.") from None
     return newest
+
+
+def check_best(folder: Path) -> None:
+    """Refuse the best checkpoint where its files are not those that it was sealed with.
+
+    Raises:
+        ArtifactError: They were altered, or are gone.
+    """
+    try:
+        check_manifest(folder)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} {folder.name} is the best checkpoint: without it, train anew.") from None
 
 
 def unwritten(folder: Path, error: Exception) -> TrainingError:

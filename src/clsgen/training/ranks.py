@@ -14,12 +14,65 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from torch import distributed
 
-from clsgen.errors import ClsgenError, PeerError
+from clsgen.errors import ClsgenError, PeerError, RunStopped
 
 T = TypeVar("T")
 
 WAIT = datetime.timedelta(hours=1)
 """Longest that a process waits for the others, such as for the first one's reasons at an evaluation."""
+
+
+class _Turn:
+    """What a process does by itself, and a request to stop that came while it met the others."""
+
+    def __init__(self) -> None:
+        self.is_own = False
+        self.told: RunStopped | None = None
+
+    def take(self, action: Callable[[], T]) -> T:
+        """Do it, unless this process was told to stop."""
+        self.is_own = True
+        try:
+            self.obey()
+            return action()
+        finally:
+            self.is_own = False
+
+    def obey(self) -> None:
+        """Stop, where this process was told to."""
+        if self.told is not None:
+            told, self.told = self.told, None
+            raise told
+
+
+_turn = _Turn()
+
+
+def stop(told: RunStopped) -> None:
+    """Stop this process where the others learn of it: at once, or in the next part of `together`, or in `obey`.
+
+    Who stops in the middle of an exchange breaks it for the others.
+
+    Raises:
+        RunStopped: At once: this process is alone, or does something by itself.
+    """
+    _turn.told = told
+    if num_ranks() == 1 or _turn.is_own:
+        _turn.obey()
+
+
+def forget() -> None:
+    """Leave a request to stop to whoever else heard of it."""
+    _turn.told = None
+
+
+def obey() -> None:
+    """End where the others have left, and this process was told to stop before they did.
+
+    Raises:
+        RunStopped: It was.
+    """
+    _turn.obey()
 
 
 def join() -> None:
@@ -61,27 +114,31 @@ def rank() -> int:
 
 
 def together(action: Callable[[], T]) -> T:
-    """Do it in every process; an error of one is an error of all.
+    """Do it in every process; an error of one is an error of all, and one that is told to stop stops all.
 
     Raises:
         ClsgenError: In the first process that failed, its error.
         PeerError: In the others.
+        RunStopped: In all of them, where one was told to stop and none failed.
     """
     if num_ranks() == 1:
         return action()
     result: list[T] = []
     error: ClsgenError | None = None
     try:
-        result.append(action())
+        result.append(_turn.take(action))
     except ClsgenError as raised:
         error = raised
-    found = gathered(None if error is None else str(error))
-    failed = [number for number, message in enumerate(found) if message is not None]
-    if failed and failed[0] == rank():
+    found = gathered(None if error is None else (str(error), isinstance(error, RunStopped)))
+    ended = [(number, *each) for number, each in enumerate(found) if each is not None]
+    failed = [(number, message) for number, message, is_stop in ended if not is_stop]
+    if failed and failed[0][0] == rank():
         assert error is not None
         raise error
     if failed:
-        raise PeerError(f"process {failed[0]} of the run failed: {found[failed[0]]}")
+        raise PeerError(f"process {failed[0][0]} of the run failed: {failed[0][1]}")
+    if ended:
+        raise RunStopped(ended[0][1])
     return result[0]
 
 
@@ -91,6 +148,7 @@ def first(action: Callable[[], T]) -> T:
     Raises:
         ClsgenError: In the first process, its error.
         PeerError: In the others.
+        RunStopped: As for `together`.
     """
     result = together(lambda: action() if rank() == 0 else None)
     if num_ranks() == 1:

@@ -10,13 +10,13 @@ from typing import Any
 from transformers import TrainerCallback
 
 from clsgen.errors import RunStopped
-from clsgen.training.ranks import any_of, leave
+from clsgen.training.ranks import any_of, forget, leave, stop
 
 
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     """Ends training after the step under way, with a checkpoint; all processes of a run stop at the same step.
 
-    Outside the steps there is nothing to save that is not on the disk: it ends at once.
+    Outside the steps there is nothing to save that is not on the disk: it ends at once, or as soon as the others know.
     """
 
     def __init__(self) -> None:
@@ -38,13 +38,16 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
             signal.signal(signal.SIGTERM, before)
 
     def _hear(self, number: int, frame: Any) -> None:
+        if self._is_asked:  # twice: by the scheduler, and by the starter that passes it on
+            return
         self._is_asked = True
         if not self._is_training:
-            raise RunStopped("train: stopped by SIGTERM; no step was under way.")
+            stop(RunStopped("train: stopped by SIGTERM; no step was under way."))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """From here on a request waits for the end of a step."""
         self._is_training = True
+        forget()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint, where any process was told to stop."""
@@ -63,7 +66,8 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
         Raises:
             RunStopped: A request came while training.
         """
+        is_asked = any_of(self._is_asked)
         self._is_training = False
-        if any_of(self._is_asked):
+        if is_asked:
             leave()
             raise RunStopped(f"train: stopped by SIGTERM after step {state.global_step}, which is saved.")

@@ -21,7 +21,7 @@ from clsgen.errors import ArtifactError, ClsgenError, HardwareError, TrainingErr
 from clsgen.model.backbone import check_tensors
 from clsgen.model.dual import DualModel, DualOutput
 from clsgen.model.losses import LossSum, class_loss_by_question, kl_to_base
-from clsgen.training.checkpoints import begin, seal, unwritten
+from clsgen.training.checkpoints import begin, check_best, seal, unwritten
 from clsgen.training.objective import Objective
 from clsgen.training.ranks import first, gathered, num_ranks, rank, together
 from clsgen.training.sampler import LengthGroupedSampler
@@ -350,7 +350,16 @@ class DualTrainer(Trainer):
         together(lambda: self.restore(Path(resume_from_checkpoint)))
 
     def _load_best_model(self) -> None:
-        together(lambda: self.restore(Path(str(self.state.best_model_checkpoint))))
+        self.restore_best(Path(str(self.state.best_model_checkpoint)))
+
+    def restore_best(self, folder: Path) -> None:
+        """Put the weights of the checkpoint back that the model directory is made of; all processes do it together.
+
+        Raises:
+            ArtifactError: Its files are not those that it was sealed with.
+        """
+        first(lambda: check_best(folder))
+        together(lambda: self.restore(folder))
 
     def restore(self, folder: Path) -> None:
         """Put a checkpoint's weights into the model.
