@@ -6,46 +6,22 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
 
 import tiny
 from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import save_bundle
 from clsgen.pipeline.calibrate import identity_calibrator, identity_rule
+from pages import Opened
 from served import REASON, TEXT, Server
 
 TEXTS = [row.document for row in tiny.examples(12)]
 WIDTHS = {"wide": (1280, 900), "tablet": (800, 1000), "phone": (390, 800)}
-
-
-@dataclass
-class Opened:
-    """A page, what it logged and what it asked for."""
-
-    page: Any
-    messages: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    @classmethod
-    def at(cls, browser: Any, url: str, **context: Any) -> Opened:
-        found = cls(browser.new_context(**context).new_page())
-        found.page.on("console", lambda message: found.messages.append(message.text))
-        found.page.on("pageerror", lambda error: found.messages.append(str(error)))
-        found.page.on("request", lambda request: found.requests.append(request.url))
-        found.page.goto(url)
-        found.page.locator("#about:not(:empty)").wait_for()
-        return found
-
-    def ask(self, text: str) -> None:
-        self.page.fill("#text", text)
-        self.page.click("#send")
-        self.page.locator("#stated").filter(has_text="states").wait_for()
 
 
 @pytest.fixture
@@ -150,18 +126,19 @@ def test_a_table_is_answered_with_progress_and_given_back(shown: Opened, wanted:
     assert download.value.suggested_filename == "days.answers.csv"
     rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_bytes().decode("utf-8"))))
     assert rows[0] == [
-        "id", "note", "decision", "p_rain", "p_sun", "threshold", "undecided", "reason", "stated_label", "agreement",
+        "id", "note", "decision", "p_rain", "p_sun", "threshold", "undecided", "tokens_cut", "reason", "reason_ended",
+        "stated_label", "agreement", "problem",
     ]  # fmt: skip
-    assert "25 of 25 texts answered. 1 blank ones" in shown.page.inner_text("#batch-status")
+    assert "25 of 25 texts answered. 1 blank one was left out." in shown.page.inner_text("#batch-status")
     assert shown.page.evaluate("document.getElementById('batch-progress').value") == 25
     answered = dict(zip(texts, rows[1:], strict=True))
-    assert answered["  "][2:] == [""] * 8
+    assert answered["  "][2:] == [""] * 10 + ["blank"]
     given = [text for text in texts if text.strip()]
     for prediction, text in zip(wanted.predict(given, explain="all"), given, strict=True):
         row = answered[text]
         assert row[0].startswith("'=")  # no spreadsheet takes it for a formula
         assert float(row[4]) == pytest.approx(prediction.probs["sun"], abs=1e-5)
-        assert (row[2], row[7]) == (prediction.decision, prediction.explanation)
+        assert (row[2], row[8]) == (prediction.decision, prediction.explanation)
 
 
 def test_everything_by_keyboard(shown: Opened) -> None:
@@ -180,19 +157,6 @@ def test_everything_by_keyboard(shown: Opened) -> None:
     assert list(dict.fromkeys(each for each in reached if each in wanted)) == wanted
 
 
-def test_a_file_may_be_dropped(shown: Opened) -> None:
-    shown.page.evaluate(
-        """(text) => {
-          const data = new DataTransfer();
-          data.items.add(new File([text], 'note.txt', {type: 'text/plain'}));
-          document.getElementById('text').dispatchEvent(
-            new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}));
-        }""",
-        TEXT,
-    )
-    expect(shown.page.locator("#text")).to_have_value(TEXT)
-
-
 def test_a_refusal_is_said_and_nothing_is_lost(shown: Opened) -> None:
     shown.page.fill("#text", "   ")
     shown.page.click("#send")
@@ -201,25 +165,6 @@ def test_a_refusal_is_said_and_nothing_is_lost(shown: Opened) -> None:
     shown.messages.clear()  # the browser itself logs the 422
     shown.ask(TEXT)
     assert shown.page.locator("#failed").is_hidden()
-
-
-def test_a_server_with_keys_asks_for_one(browser: Any, insistent: Path, tmp_path: Path) -> None:
-    server = Server.start(insistent, tmp_path, CLSGEN_API_KEY="a-secret")
-    try:
-        page = browser.new_page()
-        page.goto(server.url)
-        page.fill("#key", "another")
-        page.keyboard.press("Enter")
-        page.fill("#key", "a-secret")
-        page.keyboard.press("Enter")
-        page.locator("#keys").wait_for(state="hidden")
-        assert page.inner_text("#model") == "weather"
-        page.fill("#text", TEXT)
-        page.click("#send")
-        page.locator("#stated").filter(has_text="states").wait_for()
-        page.close()
-    finally:
-        server.stop()
 
 
 def test_no_other_host_is_asked(browser: Any, talking: Server) -> None:
@@ -244,9 +189,7 @@ def test_it_fits_and_everybody_can_use_it(
     opened.page.screenshot(path=_screenshots(tmp_path) / f"page-{width}-{scheme}.png", full_page=True)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     found = Axe().run(opened.page).response["violations"]
-    assert [
-        (each["id"], each["nodes"][0]["target"]) for each in found if each["impact"] in ("serious", "critical")
-    ] == []
+    assert [(each["id"], each["nodes"][0]["target"]) for each in found] == []
 
 
 def _screenshots(otherwise: Path) -> Path:

@@ -1,150 +1,158 @@
-import { ask } from "./client.js";
+// A file of many texts: asked piece by piece, given back with the answers in new columns.
 
-const PIECE = 16; // texts a request
+import { parsed, written } from "./csv.js";
+import { textOf } from "./files.js";
+import { askAll } from "./pieces.js";
+
+const SHOWN_PROBLEMS = 5;
 const at = (id) => document.getElementById(id);
+const counted = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
-// Rows of a CSV file: quoted fields may hold commas, quotes ("") and line breaks; a semicolon or tab may part fields.
-export const parsed = (text) => {
-  const plain = text.replace(/^\uFEFF/, "");
-  const head = plain.slice(0, Math.max(0, plain.search(/\r?\n|$/)));
-  const mark = [",", ";", "\t"].sort((a, b) => head.split(b).length - head.split(a).length)[0];
-  const rows = [];
-  let row = [];
-  let field = "";
-  let isQuoted = false;
-  const endField = () => { row.push(field); field = ""; };
-  const endRow = () => { endField(); if (row.length > 1 || row[0] !== "") rows.push(row); row = []; };
-  for (let i = 0; i < plain.length; i += 1) {
-    const letter = plain[i];
-    if (isQuoted) {
-      if (letter !== '"') field += letter;
-      else if (plain[i + 1] === '"') { field += '"'; i += 1; }
-      else isQuoted = false;
-    } else if (letter === '"' && field === "") isQuoted = true;
-    else if (letter === mark) endField();
-    else if (letter === "\n") endRow();
-    else if (letter !== "\r" || plain[i + 1] !== "\n") field += letter;
-  }
-  if (isQuoted) throw new Error("A quotation mark of the file is never closed. Repair the file.");
-  if (field !== "" || row.length > 0) endRow();
-  return rows;
-};
+const PROBABILITY = [
+  ["decision", (result) => result.decision],
+  ["threshold", (result) => result.threshold],
+  ["undecided", (result) => result.abstained],
+  ["tokens_cut", (result) => result.num_document_tokens_cut],
+];
+const REASON = [
+  ["reason", (result) => result.explanation],
+  ["reason_ended", (result) => result.has_ended],
+  ["stated_label", (result) => result.stated_label],
+  ["agreement", (result) => result.agreement],
+];
 
-// A spreadsheet must not take a text for a formula.
-const cell = (value) => {
-  const text = value === null || value === undefined ? "" : String(value);
-  const safe = /^[=+@\t\r]|^-(?!\d)/.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-};
-
-export const written = (rows) => rows.map((row) => row.map(cell).join(",") + "\r\n").join("");
-
-const pause = (seconds, signal) => new Promise((resolve, reject) => {
-  const timer = setTimeout(resolve, 1000 * seconds);
-  signal.addEventListener("abort", () => { clearTimeout(timer); reject(new DOMException("", "AbortError")); });
-});
-
-// A full queue is waited for; everything else is told.
-const asked = async (path, body, signal) => {
-  for (;;) {
-    try {
-      return (await ask(path, body, signal)).results;
-    } catch (error) {
-      if (error.status !== 429) throw error;
-      await pause(error.retryAfter, signal);
-    }
-  }
-};
-
-export const prepareBatch = ({ model }) => {
-  let rows = [];
+// Gives what opens a file.
+export const prepareBatch = ({ meet }) => {
+  let rows = []; // {line, fields}, the names first
   let running = null;
   let address = null;
 
-  const fail = (error) => {
-    at("batch-failed").textContent = error.message;
-    at("batch-failed").hidden = false;
+  const fail = (message) => {
+    at("batch-failed").textContent = message;
+    at("batch-failed").hidden = message === "";
   };
 
-  at("table").addEventListener("change", async () => {
-    const file = at("table").files[0];
-    if (file === undefined) return;
+  const open = async (file) => {
     running?.abort();
-    at("batch-failed").hidden = true;
-    at("download").hidden = true;
-    at("batch-progress").hidden = true;
+    running = null;
+    Object.assign(at("run"), { disabled: false });
+    Object.assign(at("halt"), { disabled: true });
+    for (const id of ["batch-options", "batch-given", "batch-contract", "batch-progress"]) at(id).hidden = true;
+    at("batch-status").textContent = "";
     at("table-name").textContent = file.name;
+    fail("");
     try {
-      rows = parsed(await file.text());
-      if (rows.length < 2) throw new Error("The file must hold a line of names and a row or more.");
+      rows = parsed(await textOf(file));
     } catch (error) {
-      at("batch-options").hidden = true;
-      fail(error);
+      fail(error.message);
       return;
     }
-    const names = rows[0];
+    const names = rows[0].fields;
     at("column").replaceChildren(...names.map((name, number) => new Option(name, number)));
-    const lengths = names.map((_, column) => rows.slice(1, 50).reduce((sum, row) => sum + (row[column] ?? "").length, 0));
+    const lengths = names.map((_, column) => rows.slice(1, 50).reduce((sum, row) => sum + textIn(row, column).length, 0));
     at("column").value = lengths.indexOf(Math.max(...lengths));
     at("batch-options").hidden = false;
-    at("batch-status").textContent = `${rows.length - 1} rows.`;
-  });
+    at("batch-status").textContent = `${counted(rows.length - 1, "row", "rows")}.`;
+  };
+
+  const textIn = ({ fields }, column) => fields[column] ?? "";
 
   const run = async () => {
     const mine = running = new AbortController();
     const column = Number(at("column").value);
     const hasReasons = at("batch-reasons").checked;
-    const path = hasReasons ? "/v1/explain" : "/v1/classify";
-    const body = rows.slice(1).map((row, number) => ({ number, text: row[column] ?? "" }));
-    const full = body.filter(({ text }) => text.trim() !== "");
-    const found = new Map();
-    const [bar, status] = [at("batch-progress"), at("batch-status")];
-    Object.assign(bar, { max: full.length, value: 0, hidden: false });
-    Object.assign(at("run"), { disabled: true });
-    Object.assign(at("halt"), { disabled: false });
-    at("batch-failed").hidden = true;
-    at("download").hidden = true;
-    let end = "";
+    const [found, problems] = [new Map(), new Map()]; // by line
+    const all = rows.slice(1).map((row) => ({ line: row.line, text: textIn(row, column) }));
+    const full = all.filter(({ text }) => text.trim() !== "");
+    const say = (more = "") => {
+      at("batch-progress").value = found.size + problems.size;
+      at("batch-status").textContent = `${found.size} of ${counted(full.length, "text", "texts")} answered.${more}`;
+    };
+    begin(full.length, hasReasons);
+    let [end, why, model] = ["", "", null];
     try {
-      for (let start = 0; start < full.length; start += PIECE) {
-        const piece = full.slice(start, start + PIECE);
-        const results = await asked(path, { texts: piece.map(({ text }) => text) }, mine.signal);
-        results.forEach((result, place) => found.set(piece[place].number, result));
-        bar.value = found.size;
-        status.textContent = `${found.size} of ${full.length} texts answered.`;
-      }
+      model = await meet();
+      await askAll(hasReasons ? "/v1/explain" : "/v1/classify", full, {
+        limits: model.limits,
+        signal: mine.signal,
+        tell: {
+          found: ({ line }, result) => { found.set(line, result); say(); },
+          problem: ({ line }, reason) => { problems.set(line, reason); say(); },
+          waiting: (seconds) => say(` The server is busy; asking again in ${counted(seconds, "second", "seconds")}.`),
+        },
+      });
     } catch (error) {
       if (error.name === "AbortError") end = " Stopped.";
-      else fail(error);
+      else why = error.message;
     }
+    if (running !== mine) return; // another file was opened meanwhile
     Object.assign(at("run"), { disabled: false });
     Object.assign(at("halt"), { disabled: true });
-    const numBlank = body.length - full.length;
-    status.textContent = `${found.size} of ${full.length} texts answered.${end}`
-      + (numBlank === 0 ? "" : ` ${numBlank} blank ones were left out.`);
-    if (found.size > 0) offer(found, hasReasons);
+    say(end + inSum(found, all.length - full.length));
+    fail([...problemLines(problems), why].filter(Boolean).join("\n"));
+    const isTold = found.size + problems.size > 0;
+    for (const { line, text } of all) {
+      if (text.trim() === "") problems.set(line, "blank");
+      else if (!found.has(line) && !problems.has(line)) problems.set(line, "not asked");
+    }
+    if (isTold) offer(found, problems, { labels: model.labels, hasReasons });
   };
 
-  const offer = (found, hasReasons) => {
-    const { labels } = model();
-    const names = ["decision", ...labels.map((label) => `p_${label}`), "threshold", "undecided"];
-    const more = hasReasons ? ["reason", "stated_label", "agreement"] : [];
-    const lines = rows.slice(1).map((row, number) => {
-      const result = found.get(number);
-      const padded = rows[0].map((_, column) => row[column] ?? "");
-      if (result === undefined) return [...padded, ...[...names, ...more].map(() => "")];
-      const reasons = hasReasons ? [result.explanation, result.stated_label, result.agreement] : [];
-      const probabilities = labels.map((label) => result.probabilities[label]);
-      return [...padded, result.decision, ...probabilities, result.threshold, result.abstained, ...reasons];
+  const begin = (numTexts, hasReasons) => {
+    Object.assign(at("batch-progress"), { max: numTexts, value: 0, hidden: false });
+    Object.assign(at("run"), { disabled: true });
+    Object.assign(at("halt"), { disabled: false });
+    at("batch-status").textContent = `${counted(numTexts, "text", "texts")} to answer.`;
+    at("batch-contract").hidden = !hasReasons;
+    at("batch-given").hidden = true;
+    fail("");
+  };
+
+  const offer = (found, problems, { labels, hasReasons }) => {
+    const [decision, ...rest] = PROBABILITY;
+    const columns = [
+      decision,
+      ...labels.map((label) => [`p_${label}`, (result) => result.probabilities[label]]),
+      ...rest,
+      ...(hasReasons ? REASON : []),
+    ];
+    const lines = rows.slice(1).map((row) => {
+      const result = found.get(row.line);
+      const given = columns.map(([, value]) => result === undefined ? "" : value(result));
+      return [...rows[0].fields.map((_, column) => textIn(row, column)), ...given, problems.get(row.line)];
     });
+    const names = [...rows[0].fields, ...columns.map(([name]) => name), "problem"];
     if (address !== null) URL.revokeObjectURL(address);
-    address = URL.createObjectURL(new Blob([written([[...rows[0], ...names, ...more], ...lines])], { type: "text/csv" }));
-    const link = at("download");
-    link.href = address;
-    link.download = at("table-name").textContent.replace(/(\.csv)?$/i, ".answers.csv");
-    link.hidden = false;
+    address = URL.createObjectURL(new Blob([written([names, ...lines])], { type: "text/csv" }));
+    at("download").href = address;
+    at("download").download = at("table-name").textContent.replace(/(\.csv)?$/i, ".answers.csv");
+    at("batch-given").hidden = false;
   };
 
+  at("table").addEventListener("change", () => {
+    const [file] = at("table").files;
+    if (file !== undefined) open(file);
+    at("table").value = ""; // so that the same file, repaired, can be opened again
+  });
   at("batch").addEventListener("submit", (event) => { event.preventDefault(); run(); });
   at("halt").addEventListener("click", () => running?.abort());
+  return open;
+};
+
+// What a reader of the answers must know of all of them.
+const inSum = (found, numBlank) => {
+  const results = [...found.values()];
+  const numCut = results.filter((each) => each.num_document_tokens_cut > 0).length;
+  const numOpen = results.filter((each) => each.has_ended === false).length;
+  return (numBlank === 0 ? "" : ` ${counted(numBlank, "blank one was", "blank ones were")} left out.`)
+    + (numCut === 0 ? "" : ` ${counted(numCut, "text was", "texts were")} too long for the model and cut.`)
+    + (numOpen === 0 ? "" : ` ${counted(numOpen, "reason was", "reasons were")} cut off.`);
+};
+
+const problemLines = (problems) => {
+  const lines = [...problems].map(([line, reason]) => `Line ${line}: ${reason}`);
+  const numMore = lines.length - SHOWN_PROBLEMS;
+  return numMore <= 0
+    ? lines
+    : [...lines.slice(0, SHOWN_PROBLEMS), `${numMore.toLocaleString("en")} more are named in the answers' last column.`];
 };

@@ -2,15 +2,25 @@
 
 let key = "";
 
-export const useKey = (given) => { key = given; };
+export const useKey = (given) => { key = given.trim(); };
 
 export class Refused extends Error {
-  constructor(status, message, retryAfter) {
+  constructor(status, message, retryAfter = 1) {
     super(message);
     this.status = status;
     this.retryAfter = retryAfter;
   }
 }
+
+// Shows the page's form for a key; its words go to a person, the server's to a program.
+const keyWanted = () => {
+  const form = document.getElementById("keys");
+  form.hidden = false;
+  document.getElementById("key-failed").hidden = key === "";
+  return new Refused(401, form.dataset.wanted);
+};
+
+const brokenOff = () => new Refused(0, "The connection to the server broke off. Is it still running?");
 
 const headers = (hasBody) => ({
   ...(hasBody ? { "content-type": "application/json" } : {}),
@@ -18,6 +28,7 @@ const headers = (hasBody) => ({
 });
 
 const sent = async (path, body, signal, method = "POST") => {
+  if (/[^\x20-\x7e]/.test(key)) throw keyWanted(); // no header can hold it, so no server can know it
   let response;
   try {
     response = await fetch(path, {
@@ -31,6 +42,7 @@ const sent = async (path, body, signal, method = "POST") => {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, "The server can't be reached. Is it still running?");
   }
+  if (response.status === 401) throw keyWanted();
   if (!response.ok) {
     const message = await response.json().then((found) => found.error.message, () => response.statusText);
     throw new Refused(response.status, message, Number(response.headers.get("retry-after") ?? 1));
@@ -38,40 +50,48 @@ const sent = async (path, body, signal, method = "POST") => {
   return response;
 };
 
-export const ask = async (path, body, signal) => (await sent(path, body, signal)).json();
+const received = async (reading) => {
+  try {
+    return await reading;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : brokenOff();
+  }
+};
+
+export const ask = async (path, body, signal) => received((await sent(path, body, signal)).json());
 
 // Goes on when the page is closed meanwhile.
-export const put = async (path, body) => (await sent(path, body, undefined, "PUT")).json();
+export const put = async (path, body) => received((await sent(path, body, undefined, "PUT")).json());
 
-// Yields {name, data} as they come in.
+// Yields {name, data} as they come in, up to "done" or "error"; a stream that ends before broke off.
 export async function* events(path, body, signal) {
   const reader = (await sent(path, body, signal)).body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
+    const { value, done } = await received(reader.read());
+    if (done) throw brokenOff();
     held += value;
     const blocks = held.split("\n\n");
     held = blocks.pop();
     for (const block of blocks) {
       const [first, second] = block.split("\n");
-      yield { name: first.slice("event: ".length), data: JSON.parse(second.slice("data: ".length)) };
+      const event = { name: first.slice("event: ".length), data: JSON.parse(second.slice("data: ".length)) };
+      yield event;
+      if (event.name === "done" || event.name === "error") return;
     }
   }
 }
 
-// The answer of a first question; null where a key is wanted, which the page's form then asks for, or it failed.
-export const admitted = async (path, fail) => {
-  const keys = document.getElementById("keys");
+// The answer of a first question. Where a key is wanted, the page's form asks for it and has the focus.
+export const admitted = async (path) => {
+  document.getElementById("key-failed").hidden = true;
   try {
     const found = await ask(path);
-    keys.hidden = true;
+    document.getElementById("keys").hidden = true;
     document.getElementById("failed").hidden = true;
     return found;
   } catch (error) {
-    keys.hidden = error.status !== 401;
     if (error.status === 401) document.getElementById("key").focus();
-    else fail(error);
-    return null;
+    throw error;
   }
 };
