@@ -135,6 +135,16 @@ def test_who_does_not_read_can_be_left_out():
     assert readers["models"]["a"]["agrees"]["value"] == 1.0
 
 
+def test_who_completed_no_check_is_left_out_where_checks_count():
+    answers = [rating(name, row, "yes") for name in ("ana", "ben") for row in range(4)]
+    answers += [check("ana"), replace(check("ben"), is_complete=False)]
+    assert not figures(answers)["reviewers"]["ben"]["is_left_out"]
+    readers = figures(answers, min_checks=0.1)
+    assert readers["reviewers"]["ben"]["is_left_out"]
+    assert not readers["reviewers"]["ana"]["is_left_out"]
+    assert readers["models"]["a"]["agrees"]["n"] == 4
+
+
 def test_what_nobody_answered_is_null_and_says_so():
     answers = [rating("ana", 1, "yes"), rating("ben", 2, "yes", is_complete=False)]
     found = figures(answers, models=("a", "b"))

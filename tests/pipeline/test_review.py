@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clsgen.errors import ArtifactError
+from clsgen.errors import ArtifactError, ConfigError
 from clsgen.pipeline.review import StudySettings, analyze_study, answers_of, create_study, export_answers
 from clsgen.serve.review.store import AnswerStore
 from clsgen.serve.review.study import questions_of, read_keys, read_study
@@ -93,6 +93,53 @@ def test_a_run_of_another_study_is_refused(study: Path, tmp_path: Path) -> None:
     answer(study, "ana")
     with pytest.raises(ArtifactError, match="must be what was reviewed"):
         analyze_study(study, runs=[write_run(tmp_path / "other", reason="Something else is said here.")])
+
+
+def test_a_check_asks_for_what_passes_it(study: Path) -> None:
+    (shown,) = {item.shown[0].reason for item in read_study(study).items if item.kind == "check"}
+    assert "answer “no” to every question of this item, the one about the decision too" in shown
+    answer(study, "ana")  # "no" throughout
+    found = analyze_study(study, min_checks=1.0)["reviewers"]["ana"]
+    assert (found["num_passed"], found["num_checks"], found["is_left_out"]) == (2, 2, False)
+
+
+def test_checks_can_not_count_where_there_are_none(tmp_path: Path) -> None:
+    create_study([write_run(tmp_path / "a")], tmp_path / "study", StudySettings(("ana",), num_rows=2, num_checks=0))
+    answer(tmp_path / "study", "ana")
+    with pytest.raises(ConfigError, match=r"min_checks must be 0, as .* has no checks; got 0\.5"):
+        analyze_study(tmp_path / "study", min_checks=0.5)
+    assert not analyze_study(tmp_path / "study")["reviewers"]["ana"]["is_left_out"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--checks", -1, "checks must be 0 or more"), ("--rows", 0, "rows must be 1 or more")],
+)
+def test_numbers_that_make_no_study_are_refused(
+    tmp_path: Path, command: Any, option: str, value: int, message: str
+) -> None:
+    run = write_run(tmp_path / "a")
+    made = command("review", "create", run, "--output", tmp_path / "s", "--reviewer", "ana", option, value)
+    assert made.code == 2
+    assert message in made.err
+    assert "Traceback" not in made.err
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, command: Any) -> None:
+    run = write_run(tmp_path / "a[bold]")
+    names = ("an[red]a", "[/b]ben")
+    study = tmp_path / "s[i]"
+    chosen = [part for name in names for part in ("--reviewer", name)]
+    made = command("review", "create", run, "--output", study, *chosen, "--rows", 4, "--checks", 1)
+    assert made.code == 0, made.err
+    for name in names:
+        assert f"  {name}: #" in made.out
+        answer(study, name)
+    assert f"Written: {study}\n" in made.out
+    found = command("review", "analyze", study)
+    assert found.code == 0, found.err
+    for shown in (*names, "a[bold]: share of the best choice", str(study)):
+        assert shown in found.out
 
 
 def test_the_commands(study: Path, command: Any, tmp_path: Path) -> None:

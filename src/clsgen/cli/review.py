@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from clsgen.cli.console import console, quiet_libraries
@@ -33,11 +34,11 @@ def create(
 
     settings = StudySettings(tuple(reviewer), rows, checks, title, seed, show_text)
     tokens = create_study(runs, output, settings)
-    console.print(f"Written: {output}", soft_wrap=True)
+    console.print(f"Written: {output}", soft_wrap=True, markup=False)
     console.print("Each reviewer's link ends in # and their token, which is shown here alone:")
     for name, token in tokens.items():
-        console.print(f"  {name}: #{token}", soft_wrap=True, highlight=False)
-    console.print(f"Let them answer: clsgen review serve {output}", soft_wrap=True)
+        console.print(f"  {name}: #{token}", soft_wrap=True, markup=False)
+    console.print(f"Let them answer: clsgen review serve {output}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -73,7 +74,7 @@ def export(
 
     file = output or study / "answers.csv"
     number = export_answers(study, file)
-    console.print(f"Written: {file} ({number} answers)", soft_wrap=True)
+    console.print(f"Written: {file} ({number} answers)", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -83,7 +84,8 @@ def analyze(
         list[Path] | None, typer.Option(help="Run of the study that gets the figures too, for its report; repeatable.")
     ] = None,
     min_checks: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out who passed a smaller share of the checks.")
+        float,
+        typer.Option(min=0, max=1, help="Leave out who passed a smaller share of their checks, or completed none."),
     ] = 0.0,
 ) -> None:
     """Say what the answers amount to: shares, agreement of the reviewers, preference between models."""
@@ -98,9 +100,10 @@ def analyze(
             f"{each['first']} against {each['second']}: preferred {each['num_first']} to {each['num_second']}, no "
             f"difference {each['num_ties']}; net {_figure(each['net'])}",
             soft_wrap=True,
+            markup=False,
         )
     for target in (study, *(run or ())):
-        console.print(f"Written: {target / 'review.json'}", soft_wrap=True)
+        console.print(f"Written: {target / 'review.json'}", soft_wrap=True, markup=False)
 
 
 def _reviewers(found: dict[str, Any]) -> Table:
@@ -110,14 +113,14 @@ def _reviewers(found: dict[str, Any]) -> Table:
     for name, each in found["reviewers"].items():
         state = "left out" if each["is_left_out"] else ""
         checks = f"{each['num_passed']} of {each['num_checks']}"
-        table.add_row(name, str(each["num_answered"]), checks, str(each["median_seconds"] or "-"), state)
+        table.add_row(escape(name), str(each["num_answered"]), checks, str(each["median_seconds"] or "-"), state)
     return table
 
 
 def _models(found: dict[str, Any]) -> list[Table]:
     tables = []
     for model, figures in found["models"].items():
-        table = Table(title=f"{model}: share of the best choice", box=SIMPLE_HEAD)
+        table = Table(title=escape(f"{model}: share of the best choice"), box=SIMPLE_HEAD)
         for name in ("question", "share", "answers", "choices"):
             table.add_column(name, justify="right" if name in ("share", "answers") else "left")
         for name, each in figures.items():
@@ -131,7 +134,7 @@ def _agreement(found: dict[str, Any]) -> Table:
     table = Table(title="Agreement of the reviewers beyond chance", box=SIMPLE_HEAD)
     names = list(next(iter(found["agreement"].values())))
     for name in ("question", *names):
-        table.add_column(name, justify="left" if name == "question" else "right")
+        table.add_column(escape(name), justify="left" if name == "question" else "right")
     for question, figures in found["agreement"].items():
         table.add_row(question, *(_figure(figures[name]) for name in names))
     return table

@@ -79,7 +79,8 @@ def review_figures(
         answers: The last answer of each reviewer to each item.
         models: Models of the study.
         questions: Question -> its choices from best to worst; a check is passed where all answers are "no".
-        min_checks: Reviewers who passed a smaller share of their checks are left out.
+        min_checks: Reviewers who passed a smaller share of the checks that they completed are left out; above 0 also
+            who completed none, as nothing shows that they read.
         settings: Draws, confidence, seed.
 
     Returns:
@@ -110,7 +111,7 @@ def _reviewer(answers: Sequence[Answered], name: str, min_checks: float) -> dict
         "num_checks": len(passed),
         "num_passed": sum(passed),
         "median_seconds": round(median(each.seconds for each in own), 1) if own else None,
-        "is_left_out": bool(passed) and sum(passed) / len(passed) < min_checks,
+        "is_left_out": min_checks > 0 and (not passed or sum(passed) / len(passed) < min_checks),
     }
 
 

@@ -69,11 +69,15 @@ def create_study(runs: Sequence[Path], folder: Path, settings: StudySettings) ->
 
     Raises:
         ArtifactError: A run without predictions, or a study is there already.
-        ConfigError: Names that are not distinct, or runs of other tasks.
+        ConfigError: Names that are not distinct, no rows, fewer checks than none, or runs of other tasks.
         DataError: Too few rows with reasons.
         RestrictedError: Restricted texts, and settings don't show them.
     """
     _check_names("reviewers", settings.reviewers)
+    if settings.num_rows < 1:
+        raise ConfigError(f"review: rows must be 1 or more; got {settings.num_rows}. Say how many to review.")
+    if settings.num_checks < 0:
+        raise ConfigError(f"review: checks must be 0 or more; got {settings.num_checks}. 0 puts none among the items.")
     folders = [RunFolder(run) for run in runs]
     names = [each.path.resolve().name for each in folders]
     _check_names("runs", names)
@@ -181,13 +185,17 @@ def analyze_study(
     Args:
         folder: The study.
         runs: Run directories of its models; each gets the figures too, for its report.
-        min_checks: Reviewers who passed a smaller share of their checks are left out.
+        min_checks: Reviewers who passed a smaller share of the checks that they completed are left out; above 0 also
+            who completed none.
         settings: Draws, confidence, seed; None: their defaults.
 
     Raises:
         ArtifactError: There is no study, a run is none of its models, or nothing was answered.
+        ConfigError: Checks must be passed in a study that has none.
     """
     study = read_study(folder)
+    if min_checks > 0 and not any(item.kind == "check" for item in study.items):
+        raise ConfigError(f"review: min_checks must be 0, as {folder} has no checks; got {min_checks:g}. Leave it out.")
     _, models = read_keys(folder)
     answers = answers_of(folder)
     if not any(each.is_complete for each in answers):

@@ -14,7 +14,11 @@ from clsgen.errors import DataError
 from clsgen.serve.review.study import Item, Key, Kind, Shown
 from clsgen.types import Example, Prediction
 
-CHECK = "This is no reason but a check that reasons are read. Please answer “no” to every question about it."
+CHECK = (
+    "This is no reason but a check that reasons are read. Please answer “no” to every question of this item, the one "
+    "about the decision too."
+)
+"""A check is passed where every answer is "no": the wording and that rule go together."""
 CONFIDENCES = ("low", "middle", "high")
 """Thirds of the rows by the probability of the decided label."""
 
