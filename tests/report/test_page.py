@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -231,3 +232,37 @@ def test_what_reviewers_say_stands_in_the_report(browser, tmp_path):
     assert "0.750" in text
     assert shown.messages == []
     assert [each for each in Axe().run(shown.page).response["violations"] if each["impact"] == "serious"] == []
+
+
+def test_reviewers_tables_are_not_clipped(browser, tmp_path):
+    from clsgen.config.prediction import EvaluateSettings
+    from clsgen.evaluation.measure_review import Answered, review_figures
+    from clsgen.serve.review.study import QUESTIONS
+
+    rng = np.random.default_rng(0)
+    models = ["llama-3.1-8b-instruct-lora", "qwen-2.5-7b-distilled-teacher"]
+    answers = [
+        Answered(
+            reviewer=name, item=f"{model} {row}", kind="rating", is_complete=True, seconds=3.0, row_id=f"{row}",
+            answer={each.name: str(rng.choice(each.choices)) for each in QUESTIONS}, group=f"{row}", models=(model,),
+            decisions=("yes",), label="yes" if row % 2 else "no", stratum="s", share=0.5,
+        )
+        for name in ("anastasia", "benjamin", "catherine", "dorothea")
+        for model in models
+        for row in range(8)
+    ]  # fmt: skip
+    found = review_figures(
+        answers,
+        models=models,
+        questions={each.name: each.choices for each in QUESTIONS},
+        min_checks=0.0,
+        settings=EvaluateSettings(num_bootstrap=100),
+    )
+    results = replace(results_of(BINARY), review={"title": "Toys", "num_items": 16, "model": models[0], **found})
+    shown = opened(browser, tmp_path, results, viewport={"width": 1280, "height": 900})
+    tables = shown.page.evaluate(
+        "[...document.querySelectorAll('#review .wide')].map((each) => [each.scrollWidth, each.clientWidth])"
+    )
+    assert len(tables) == 3
+    assert all(width <= room for width, room in tables)
+    assert "cohen: anastasia, benjamin" in shown.page.inner_text("#review")

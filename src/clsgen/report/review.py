@@ -26,11 +26,9 @@ def review_tables(review: Mapping[str, Any]) -> list[dict[str, Any]]:
         for model, figures in review["models"].items()
     ]
     agreement = review["agreement"]
-    kinds = list(next(iter(agreement.values())))
-    agreed = [
-        {"name": QUESTIONS.get(name, name), "cells": [figure(found[kind]) for kind in kinds]}
-        for name, found in agreement.items()
-    ]
+    kinds = list(next(iter(agreement.values())))  # a row each: their number grows with that of the reviewers
+    agreed = [{"name": kind, "cells": [figure(found[kind]) for found in agreement.values()]} for kind in kinds]
+    asked = [QUESTIONS.get(name, name) for name in agreement]
     preferred = [
         {
             "name": f"{each['first']} against {each['second']}",
@@ -42,7 +40,7 @@ def review_tables(review: Mapping[str, Any]) -> list[dict[str, Any]]:
         _table(
             "Share of the best answer, with the interval of the rows' sampling.", "model", QUESTIONS.values(), shares
         ),
-        _table("Agreement of the reviewers beyond chance: 1 is full, 0 what chance gives.", "question", kinds, agreed),
+        _table("Agreement of the reviewers beyond chance: 1 is full, 0 what chance gives.", "measure", asked, agreed),
     ]
     if preferred:
         names = ("first", "no difference", "second", "first less second")
