@@ -33,6 +33,7 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parent / "tutorials")  # the kerne
 nb_execution_timeout = MOST_SECONDS
 nb_execution_show_tb = True
 nb_merge_streams = True
+suppress_warnings = ["misc.highlighting_failure"]  # a cell that writes a YAML file is no Python
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
