@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 import tiny
 from clsgen.artifacts import check_manifest
-from clsgen.errors import ArtifactError
+from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import load_bundle
 from clsgen.pipeline.export import _compared, export_run
@@ -133,3 +133,23 @@ def test_an_earlier_export_is_replaced(learned: Path, tmp_path: Path) -> None:
     export_run(tmp_path / "run", "causal-lm", tmp_path / "out")
     assert not (tmp_path / "out" / "folded.json").exists()
     check_manifest(tmp_path / "out")
+
+
+def test_nothing_but_an_earlier_export_is_ever_replaced(learned: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_run(learned, "causal-lm", out)
+    export_run(learned, "causal-lm", out)  # as it was written: replaced
+    (out / "thesis.txt").write_text("years of work")
+    copied = shutil.copytree(learned, tmp_path / "another run")
+    foreign = tmp_path / "project"
+    foreign.mkdir()
+    (foreign / "manifest.json").write_text("{}")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for taken in (out, copied, copied / "model", foreign, file):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ConfigError):
+            export_run(learned, "causal-lm", taken)
+        assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(ArtifactError, match="creatable"):
+        export_run(learned, "causal-lm", file / "below")

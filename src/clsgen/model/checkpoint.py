@@ -28,7 +28,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from clsgen.artifacts import check_manifest, read_record, recover_folder, swap_folder, write_json_atomic, write_manifest
+from clsgen.artifacts import (
+    check_manifest,
+    make_folder,
+    read_record,
+    recover_folder,
+    swap_folder,
+    write_json_atomic,
+    write_manifest,
+)
 from clsgen.data.template import Renderer, Template
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.model import backbone
@@ -228,7 +236,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     Raises:
         ArtifactError: It can't be written; what stood there is untouched.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     temp = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         temp.chmod(0o755)

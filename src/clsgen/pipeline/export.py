@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy.special import softmax
 
+from clsgen.artifacts import compare_manifest, write_json_atomic
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.export.card import Parity, export_card
 from clsgen.export.folded import class_logits, fold
@@ -28,6 +29,8 @@ from clsgen.types import Example
 
 Form = Literal["folded", "seqcls", "causal-lm", "peft"]
 
+EXPORT_FILE = "export.json"
+"""What marks a folder as an export: its form, and what was measured."""
 NUM_PROBE_ROWS = 32
 NUM_LIFT_ROWS = 256
 """Calibration rows on which an export is compared, and on which a folded model's lift is chosen."""
@@ -88,6 +91,7 @@ def export_run(run: Path, form: Form, output: Path, *, is_refit: bool = False, b
         _WRITE[form](job, temp)
         after = _READ[form](job, temp)
         found.append(_compared(job.bundle, before, after, is_decided=form != "causal-lm"))
+        write_json_atomic(temp / EXPORT_FILE, {"form": form, "parity": found[0]._asdict()})
         (temp / "README.md").write_text(export_card(job.bundle, form, found[0]), encoding="utf-8")
 
     write_folder(output, write)
@@ -95,11 +99,24 @@ def export_run(run: Path, form: Form, output: Path, *, is_refit: bool = False, b
 
 
 def _check_output(output: Path, folder: RunFolder) -> None:
+    """Refuse to write where anything stands but an earlier export, as it was written."""
     inside = output.absolute()
     if inside == folder.path.absolute() or folder.model.absolute() in (inside, *inside.parents):
         raise ConfigError(f"export: the output must not be the run itself or within its model; got {output}.")
-    if output.exists() and not (output / "manifest.json").is_file() and any(output.iterdir()):
-        raise ConfigError(f"export: {output} must be new, empty or an earlier export; it holds other files.")
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"export: {output} must be a folder; it is a file. Name another.")
+    if output.exists() and any(output.iterdir()) and not _is_export(output):
+        raise ConfigError(
+            f"export: {output} must be new, empty or an earlier export; it holds other files, or changed ones. "
+            "Name another."
+        )
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return (folder / EXPORT_FILE).is_file() and not any(compare_manifest(folder))
+    except ArtifactError:
+        return False
 
 
 def _compared(bundle: Bundle, before: _Probs, after: _Probs, *, is_decided: bool) -> Parity:

@@ -177,12 +177,12 @@ class ClsgenClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "run_")
         if "_classifier" not in vars(self):
-            if not self.run_.is_dir():
+            if not Path(self.run_).is_dir():
                 raise ArtifactError(
                     f"ClsgenClassifier: its run must be at {self.run_}, which is gone. Give output= before fitting, "
                     "and keep that folder with the pickled classifier."
                 )
-            self._classifier = classifier_of(RunFolder(self.run_))
+            self._classifier = classifier_of(RunFolder(Path(self.run_)))
         return self._classifier
 
     def __getstate__(self) -> dict[str, Any]:
