@@ -72,8 +72,24 @@ def test_a_class_that_is_not_told_is_an_error_and_no_zero() -> None:
         ((200, {}, "<html>"), "with JSON"),
         ((404, {}, "no model m"), "404: 'no model m'"),
         ((400, {}, "logprobs too many"), "400"),
+        (completion({"top_logprobs": [{"token_id:9": "abc"}]}), "must hold log-probabilities"),
+        (completion({"top_logprobs": [{"token_id:9": 3.0, "token_id:7": -1}]}), "no logarithm of a probability"),
+        (completion({"top_logprobs": [{"token_id:9": None}]}), "must hold log-probabilities"),
+        (completion({"top_logprobs": [[-1.0]]}), "must hold log-probabilities"),
+        (completion({"top_logprobs": [{}]}, text=None), "must be a completion"),  # type: ignore[arg-type]
     ],
-    ids=["no logprobs", "another object", "no JSON", "not found", "refused"],
+    ids=[
+        "no logprobs",
+        "another object",
+        "no JSON",
+        "not found",
+        "refused",
+        "word",
+        "above 1",
+        "null",
+        "list",
+        "no text",
+    ],
 )
 def test_an_answer_of_no_use_says_what_it_was(answer: Any, words: str) -> None:
     with serving(lambda body: answer) as url, closing(client(url)) as asked, pytest.raises(ClientError, match=words):

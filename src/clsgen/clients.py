@@ -154,7 +154,9 @@ class FoldedEndpoint:
         answer = self._post(body)
         try:
             choice = answer["choices"][0]
-            return choice | {"text": str(choice["text"]), "finish_reason": choice["finish_reason"]}
+            if not isinstance(choice["text"], str):
+                raise TypeError("text is no text")
+            return choice | {"finish_reason": choice["finish_reason"]}
         except (KeyError, IndexError, TypeError) as error:
             raise ClientError(
                 f"{self.endpoint}: the answer must be a completion; {type(error).__name__}: {error}. The address must "
@@ -188,13 +190,13 @@ class FoldedEndpoint:
             )
         try:
             return answer.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ClientError(f"{self.endpoint}: the server must answer with JSON; {error}.") from error
 
 
 def _wait(answer: httpx.Response, number: int) -> float:
     told = answer.headers.get("retry-after", "")
-    return min(float(told), _LONGEST_WAIT_S) if told.isdigit() else 2**number / 4
+    return min(float(told), _LONGEST_WAIT_S) if told.isascii() and told.isdigit() else 2**number / 4
 
 
 def _alternatives(choice: Mapping[str, Any], endpoint: str) -> dict[str, float]:
@@ -203,10 +205,18 @@ def _alternatives(choice: Mapping[str, Any], endpoint: str) -> dict[str, float]:
         logprobs = choice["logprobs"]
         if "content" in logprobs:  # llama.cpp
             told = logprobs["content"][0]["top_logprobs"]
-            return {f"token_id:{each['id']}": float(each["logprob"]) for each in told}
-        return {name: float(value) for name, value in logprobs["top_logprobs"][0].items()}
-    except (KeyError, IndexError, TypeError) as error:
+            return {f"token_id:{each['id']}": _logprob(each["logprob"]) for each in told}
+        return {name: _logprob(value) for name, value in logprobs["top_logprobs"][0].items()}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ClientError(
             f"{endpoint}: the answer must hold log-probabilities; {type(error).__name__}: {error}. Check that the "
             "server was started with log-probabilities."
         ) from error
+
+
+def _logprob(told: Any) -> float:
+    """The logarithm of a probability; some servers round a certain one to a little above 0."""
+    value = float(told)
+    if not value <= 1e-3:
+        raise ValueError(f"{told!r} is no logarithm of a probability")
+    return value

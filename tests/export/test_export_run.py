@@ -62,7 +62,15 @@ def test_seqcls_wants_a_temperature_and_fits_one(adapted: Path, tmp_path: Path, 
     odds = [np.log(row["sun"] / row["rain"]) for row in found]
     slope = odds / (logits[:, 1] - logits[:, 0])
     assert np.ptp(slope) < 1e-3  # one temperature, no bias
-    assert "not that decision" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "not that decision" in card
+    own = Classifier.from_pretrained(adapted).predict_proba(ROWS)
+    largest = max(abs(row["sun"] - own[at, 1]) for at, row in enumerate(found))
+    refit = json.loads((tmp_path / "out" / "export.json").read_text())["parity"]["refit"]
+    assert refit["largest"] == pytest.approx(largest, abs=0.01)  # the softmax of the stock head has no bounds
+    assert largest > 1e-3
+    assert "These are not the run's probabilities" in card
+    assert "run's own probabilities" in " ".join(ran.out.split())
 
 
 def test_the_causal_model_loads_by_itself_and_stops(learned: Path, tmp_path: Path) -> None:

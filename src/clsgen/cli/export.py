@@ -38,3 +38,10 @@ def export(
         + ("." if form == "causal-lm" else f", {found.num_decided_otherwise} decisions changed."),
         soft_wrap=True,
     )
+    if found.refit is not None:
+        console.print(
+            "That is of the temperature fitted for this export. From the run's own probabilities it differs by "
+            f"at most {found.refit.largest:.2g} (mean {found.refit.mean:.2g}), "
+            f"{found.refit.num_decided_otherwise} decisions changed: the card says so.",
+            soft_wrap=True,
+        )

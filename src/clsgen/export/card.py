@@ -13,7 +13,8 @@ class Parity(NamedTuple):
     """Probabilities of probe rows, read from the written directory by stock classes, against the model's own.
 
     num_rows: probe rows. largest, mean: absolute difference of a probability. num_decided_otherwise: rows whose
-    decision by the stored rule changes. tolerance: the largest difference that is let through.
+    decision by the stored rule changes. tolerance: the largest difference that is let through. refit: where the
+    calibrator was fitted anew, what that moved.
     """
 
     num_rows: int
@@ -21,6 +22,16 @@ class Parity(NamedTuple):
     mean: float
     num_decided_otherwise: int
     tolerance: float
+    refit: Refit | None = None
+
+
+class Refit(NamedTuple):
+    """A calibrator fitted anew for an export against the run's own, on the same rows; fields as in `Parity`."""
+
+    largest: float
+    mean: float
+    num_decided_otherwise: int
+    own_threshold: float | None
 
 
 _ASKED = {
@@ -78,6 +89,8 @@ def export_card(bundle: Bundle, form: str, parity: Parity) -> str:
         f"calibration rows: largest difference {parity.largest:.2g}, mean {parity.mean:.2g}, decisions changed "
         f"{parity.num_decided_otherwise}. More than {parity.tolerance:g} would have been refused."
     )
+    if parity.refit is not None:
+        measured += "\n\n" + _refitted(parity.refit)
     return f"""---
 library_name: transformers
 tags: [clsgen, calibration, explanation]
@@ -97,3 +110,13 @@ tags: [clsgen, calibration, explanation]
 
 {measured}
 """
+
+
+def _refitted(refit: Refit) -> str:
+    own = "" if refit.own_threshold is None else f" The run's own threshold is {refit.own_threshold:.4f}."
+    return (
+        "**These are not the run's probabilities**: a stock classifier has no biases, so a temperature alone was "
+        "fitted on the calibration rows for this export, and the threshold chosen after it. Against the run's own "
+        f"calibrator, on the same rows: largest difference {refit.largest:.2g}, mean {refit.mean:.2g}, decisions changed "
+        f"{refit.num_decided_otherwise}.{own}"
+    )

@@ -65,11 +65,15 @@ class FoldedRecord:
         Raises:
             ArtifactError: It is missing, broken, or of another format.
         """
+        if not (folder / FILE).is_file():
+            raise ArtifactError(
+                f"{folder} must be a folded export ({FILE}); it is not. Make one: clsgen export RUN --format folded"
+            )
         record: Mapping[str, Any] = read_record(folder / FILE)
         if record.get("format") != FORMAT:
             raise ArtifactError(f"{FILE}: format must be {FORMAT}; got {record.get('format')!r}. Export again.")
         try:
-            return cls(
+            found = cls(
                 spec=TaskSpec.from_record(record["spec"]),
                 template=Template.from_json(record["template"]),
                 class_ids=tuple(record["class_ids"]),
@@ -81,3 +85,6 @@ class FoldedRecord:
             )
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"{FILE}: its fields must be those of a folded model; {error}. Export again.") from None
+        if not len(found.class_ids) == len(found.class_tokens) == len(found.spec.labels):
+            raise ArtifactError(f"{FILE}: each label must have an id and its text; it has not. Export again.")
+        return found

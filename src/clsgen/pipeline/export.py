@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from clsgen.artifacts import compare_manifest, write_json_atomic
 from clsgen.errors import ArtifactError, ConfigError
-from clsgen.export.card import Parity, export_card
+from clsgen.export.card import Parity, Refit, export_card
 from clsgen.export.folded import class_logits, fold
 from clsgen.export.record import FoldedRecord
 from clsgen.export.standard import causal_model, sequence_classifier
@@ -78,11 +78,14 @@ def export_run(run: Path, form: Form, output: Path, *, is_refit: bool = False, b
     _check_output(output, folder)
     classifier = classifier_of(folder, base=base)
     rows = folder.rows("calibration")
+    refit = None
     if is_refit:
         if form != "seqcls":
             raise ConfigError(f"export: --refit is for --format seqcls; got {form}. Leave it out.")
         settings = folder.config().calibrate.model_copy(update={"method": "temperature"})
-        classifier = Classifier(calibrated(classifier.bundle, rows, settings, predict=folder.config().predict))
+        own = classifier
+        classifier = Classifier(calibrated(own.bundle, rows, settings, predict=folder.config().predict))
+        refit = _moved_by_refit(own, classifier, rows[:NUM_PROBE_ROWS])
     job = _Job(classifier.bundle, folder, rows, base)
     before = _PROBS[form](classifier, job.probe)
     found: list[Parity] = []
@@ -90,8 +93,8 @@ def export_run(run: Path, form: Form, output: Path, *, is_refit: bool = False, b
     def write(temp: Path) -> None:
         _WRITE[form](job, temp)
         after = _READ[form](job, temp)
-        found.append(_compared(job.bundle, before, after, is_decided=form != "causal-lm"))
-        write_json_atomic(temp / EXPORT_FILE, {"form": form, "parity": found[0]._asdict()})
+        found.append(_compared(job.bundle, before, after, is_decided=form != "causal-lm")._replace(refit=refit))
+        write_json_atomic(temp / EXPORT_FILE, {"form": form, "parity": _record(found[0])})
         (temp / "README.md").write_text(export_card(job.bundle, form, found[0]), encoding="utf-8")
 
     write_folder(output, write)
@@ -117,6 +120,19 @@ def _is_export(folder: Path) -> bool:
         return (folder / EXPORT_FILE).is_file() and not any(compare_manifest(folder))
     except ArtifactError:
         return False
+
+
+def _moved_by_refit(own: Classifier, refitted: Classifier, rows: Sequence[Example]) -> Refit:
+    """What fitting the calibrator anew does to the run's own probabilities and decisions."""
+    logits = own.class_logits(rows)
+    before, after = (each.bundle.calibrator.probs(logits) for each in (own, refitted))
+    changed = own.bundle.rule.decide(before) != refitted.bundle.rule.decide(after)
+    moved = np.abs(after - before)
+    return Refit(float(moved.max()), float(moved.mean()), int(changed.sum()), own.bundle.rule.threshold)
+
+
+def _record(parity: Parity) -> dict[str, object]:
+    return parity._asdict() | {"refit": None if parity.refit is None else parity.refit._asdict()}
 
 
 def _compared(bundle: Bundle, before: _Probs, after: _Probs, *, is_decided: bool) -> Parity:
