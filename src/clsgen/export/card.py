@@ -117,6 +117,6 @@ def _refitted(refit: Refit) -> str:
     return (
         "**These are not the run's probabilities**: a stock classifier has no biases, so a temperature alone was "
         "fitted on the calibration rows for this export, and the threshold chosen after it. Against the run's own "
-        f"calibrator, on the same rows: largest difference {refit.largest:.2g}, mean {refit.mean:.2g}, decisions changed "
-        f"{refit.num_decided_otherwise}.{own}"
+        f"calibrator, on the same rows: largest difference {refit.largest:.2g}, mean {refit.mean:.2g}, decisions "
+        f"changed {refit.num_decided_otherwise}.{own}"
     )
