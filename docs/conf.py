@@ -29,7 +29,12 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 MOST_SECONDS = 120
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-os.environ["PYTHONPATH"] = str(Path(__file__).parent / "tutorials")  # the kernels'
+os.environ |= {  # of the kernels: falls.py beside the notebooks, and no bars of progress in their outputs
+    "PYTHONPATH": str(Path(__file__).parent / "tutorials"),
+    "TERM": "dumb",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
 nb_execution_timeout = MOST_SECONDS
 nb_execution_show_tb = True
 nb_merge_streams = True
