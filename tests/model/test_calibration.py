@@ -127,10 +127,23 @@ def test_constant_logits_give_the_prevalence() -> None:
 
 
 def test_auto_depends_on_the_rarest_class() -> None:
-    for rarest, method in ((49, "temperature"), (50, "vector")):
-        logits_NC, labels_N = np.random.default_rng(0).normal(size=(300, 2)), np.repeat([0, 1], [300 - rarest, rarest])
-        assert fit_calibrator(logits_NC, labels_N).method == method
-    assert fit_calibrator(logits_NC[-60:], labels_N[-60:], method="vector").method == "vector"
+    for num_classes, least in ((2, 20), (3, 50)):
+        for rarest, method in ((least - 1, "temperature"), (least, "vector")):
+            counts = [300] * (num_classes - 1) + [rarest]
+            labels_N = np.repeat(np.arange(num_classes), counts)
+            logits_NC = np.random.default_rng(0).normal(size=(len(labels_N), num_classes))
+            assert fit_calibrator(logits_NC, labels_N).method == method
+
+
+def test_a_head_that_barely_moved_is_spread_out_and_not_pressed_together() -> None:
+    rng = np.random.default_rng(1)
+    eta_N = rng.normal(-1, 1.3, 4000)
+    labels_N = (rng.random(4000) < 1 / (1 + np.exp(-eta_N))).astype(int)
+    logits_NC = np.stack([np.zeros(4000), 0.05 * eta_N - 0.95], axis=1)  # the prevalence and a hint
+    first = int(np.flatnonzero(labels_N.cumsum() == 25)[0]) + 1
+    probs_N = fit_calibrator(logits_NC[:first], labels_N[:first]).probs(logits_NC)[:, 1]
+    assert np.quantile(probs_N, 0.9) - np.quantile(probs_N, 0.1) > 0.3
+    assert np.abs(probs_N - 1 / (1 + np.exp(-eta_N))).mean() < 0.1
 
 
 def test_order_of_rows_does_not_matter() -> None:

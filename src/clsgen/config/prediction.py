@@ -15,7 +15,8 @@ class CalibrationSettings(Section):
 
     method: Literal["auto", "vector", "temperature", "isotonic", "none"] = Field(
         "auto",
-        description="auto: vector (Platt for two classes), temperature alone when the rarest class has under 50 rows.",
+        description="auto: vector (Platt for two classes), temperature alone when the rarest class has under 20 rows "
+        "(two classes) or 50 (more).",
     )
     threshold: str = Field(
         "max_f1",

@@ -19,8 +19,8 @@ from clsgen.model.calibrator import Calibrator, Floats, Knots, Method, checked_l
 
 __all__ = ["Calibrator", "fit_calibrator"]
 
-NUM_RAREST_FOR_VECTOR = 50
-"""Under this many rows of the rarest class, `auto` fits the temperature alone."""
+NUM_RAREST_FOR_PLATT, NUM_RAREST_FOR_VECTOR = 20, 50
+"""Under this many rows of the rarer of two classes, or of the rarest of more, `auto` fits the temperature alone."""
 
 NUM_ROWS_FOR_ISOTONIC = 1000
 NUM_RAREST_FOR_ISOTONIC = 100
@@ -46,7 +46,7 @@ def fit_calibrator(
     the cross-entropy against Platt's smoothed targets (Platt 1999, here for C classes): a row of class c has
     (n_c + 1) / (n_c + C) on c and 1 / (n_c + C) on each other class, so rows that a line separates give finite slopes.
     `isotonic` fits a monotone curve a class against the rest. `auto` is vector, or temperature where the rarest
-    class has under 50 rows.
+    class has under 20 rows (two classes) or 50 (more).
 
     Args:
         logits: Class logits z (N, C) on the natural prior, from the serving path.
@@ -63,7 +63,8 @@ def fit_calibrator(
     logits_NC = checked_logits("calibrate", logits)
     labels_N, counts = _checked_labels(labels, *logits_NC.shape)
     check_counts(counts, method=method)
-    by_count: Method = "vector" if min(counts) >= NUM_RAREST_FOR_VECTOR else "temperature"
+    enough = NUM_RAREST_FOR_PLATT if len(counts) == 2 else NUM_RAREST_FOR_VECTOR
+    by_count: Method = "vector" if min(counts) >= enough else "temperature"
     resolved = by_count if method == "auto" else method
     slopes, biases, knots = (1.0,) * len(counts), (0.0,) * len(counts), None
     if resolved == "isotonic":
