@@ -133,6 +133,7 @@ def test_auto_depends_on_the_rarest_class() -> None:
             labels_N = np.repeat(np.arange(num_classes), counts)
             logits_NC = np.random.default_rng(0).normal(size=(len(labels_N), num_classes))
             assert fit_calibrator(logits_NC, labels_N).method == method
+            assert fit_calibrator(logits_NC, labels_N, method="vector").method == "vector"
 
 
 def test_a_head_that_barely_moved_is_spread_out_and_not_pressed_together() -> None:
