@@ -31,13 +31,14 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 os.environ |= {  # of the kernels: falls.py beside the notebooks, and no bars of progress in their outputs
     "PYTHONPATH": str(Path(__file__).parent / "tutorials"),
-    "TERM": "dumb",
+    "TTY_COMPATIBLE": "0",
+    "PYTHONWARNINGS": "ignore:IProgress not found",
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 nb_execution_timeout = MOST_SECONDS
 nb_execution_show_tb = True
-nb_merge_streams = True
+nb_output_stderr = "remove"  # warnings of libraries about the kernel; an error ends the build
 suppress_warnings = ["misc.highlighting_failure"]  # a cell that writes a YAML file is no Python
 
 autodoc_member_order = "bysource"
