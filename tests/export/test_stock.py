@@ -14,6 +14,7 @@ import pytest
 
 import tiny
 from clsgen import Classifier, Prediction, StockClassifier
+from clsgen.artifacts import write_manifest
 from clsgen.clients import FoldedEndpoint
 from clsgen.data.predictions import read_predictions
 from clsgen.data.source import write_examples
@@ -131,6 +132,9 @@ def test_a_folder_that_is_no_folded_model(learned: Path, folded: Path, tmp_path:
     record = json.loads((tmp_path / "m" / "folded.json").read_text())
     record["template"]["between"] += " Really?"
     (tmp_path / "m" / "folded.json").write_text(json.dumps(record))
+    with pytest.raises(ArtifactError, match="altered"):
+        StockClassifier(tmp_path / "m", "http://127.0.0.1:1/v1")
+    write_manifest(tmp_path / "m")
     with pytest.raises(TemplateError, match="golden"):
         StockClassifier(tmp_path / "m", "http://127.0.0.1:1/v1")
 
@@ -138,6 +142,7 @@ def test_a_folder_that_is_no_folded_model(learned: Path, folded: Path, tmp_path:
 def test_a_model_without_reasons_gives_none(folded: Path, tmp_path: Path) -> None:
     shutil.copytree(folded, tmp_path / "m")
     replace(FoldedRecord.load(tmp_path / "m"), has_explanations=False).save(tmp_path / "m")
+    write_manifest(tmp_path / "m")
     with pytest.raises(ConfigError, match="explain must be none"):
         StockClassifier(tmp_path / "m", "http://127.0.0.1:1/v1").predict(["a text"], explain="all")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clsgen.model.card import restricted_mark
+from clsgen.model.card import labels_of, restricted_mark
 from clsgen.model.checkpoint import Bundle
 from clsgen.types import CONTRACT_SENTENCE
 
@@ -65,6 +65,15 @@ Its chat template is the backbone's own; document first, then the instruction.
 """,
     "peft": """PEFT's adapter and, in `head.safetensors`, the class head: `weight` (classes, hidden), applied to the
 last hidden state (final norm included) of the prompt's last token. Calibrator and threshold are not part of it.
+
+```python
+from clsgen.model.embedded import located  # where the base that comes with clsgen lies; other names stay as they are
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained(located("BASE"))
+model = PeftModel.from_pretrained(base, "path/to/this/directory")
+```
 """,
 }
 
@@ -98,11 +107,11 @@ tags: [clsgen, calibration, explanation]
 
 # {spec.name} ({form})
 {restricted_mark(spec)}
-{_ASKED[form]}
+{_ASKED[form].replace("BASE", bundle.base.name)}
 | | |
 |---|---|
 | asked | {spec.instruction} |
-| labels | {", ".join(f"`{label}`" for label in spec.labels)} |
+| labels | {labels_of(spec)} |
 | base | {bundle.base.name} |
 | calibrator | {bundle.calibrator.method}, fitted on {bundle.calibrator.num_rows} rows |
 

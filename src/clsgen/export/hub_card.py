@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from clsgen.model.card import in_a_line, labels_of
 from clsgen.types import CONTRACT_SENTENCE, EMBEDDED, TaskSpec
 
 FIGURE = "reliability.png"
@@ -136,7 +137,7 @@ def _entries(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 def _intended(facts: CardFacts) -> str:
     spec, rule = facts.spec, facts.rule
-    labels = ", ".join(f"`{label}`" for label in spec.labels)
+    labels = labels_of(spec)
     decided = "the label with the largest probability"
     if rule["threshold"] is not None:
         chosen = f"policy `{rule['policy']}`, chosen on {rule['chosen_on']} rows"
@@ -183,7 +184,7 @@ def _data(facts: CardFacts) -> str:
         return "## Data\n\nThe model was pushed without its run: what it was trained on is not known here."
     labels = facts.spec.labels
     rows = facts.run.get("rows") or {}
-    lines = ["| role | rows | " + " | ".join(labels) + " |", "|---|---:|" + "---:|" * len(labels)]
+    lines = ["| role | rows | " + " | ".join(map(in_a_line, labels)) + " |", "|---|---:|" + "---:|" * len(labels)]
     for role, counts in rows.items():
         cells = [str(sum(counts.values())), *(str(counts.get(label, 0)) for label in labels)]
         lines.append(f"| {role} | " + " | ".join(cells) + " |")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clsgen.artifacts import read_record, write_json_atomic
+from clsgen.artifacts import MANIFEST, read_manifest, read_record, sha256_of, write_json_atomic
 from clsgen.data.template import Template
 from clsgen.errors import ArtifactError
 from clsgen.model.calibrator import Calibrator
@@ -69,6 +69,8 @@ class FoldedRecord:
             raise ArtifactError(
                 f"{folder} must be a folded export ({FILE}); it is not. Make one: clsgen export RUN --format folded"
             )
+        if (folder / MANIFEST).is_file() and read_manifest(folder).get(FILE) != sha256_of(folder / FILE):
+            raise ArtifactError(f"{folder / FILE}: it must be as it was exported; it was altered. Export again.")
         record: Mapping[str, Any] = read_record(folder / FILE)
         if record.get("format") != FORMAT:
             raise ArtifactError(f"{FILE}: format must be {FORMAT}; got {record.get('format')!r}. Export again.")

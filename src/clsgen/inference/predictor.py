@@ -121,7 +121,7 @@ class Classifier:
 
     @property
     def spec(self) -> TaskSpec:
-        """The task: labels in the order of the probabilities, instruction, positive label."""
+        """The task, with its labels in the order of the probabilities."""
         return self.bundle.spec
 
     @property

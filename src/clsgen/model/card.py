@@ -11,6 +11,16 @@ from clsgen.types import CONTRACT_SENTENCE, TaskSpec
 _RESTRICTED = "**Restricted: made from data under an access agreement. Do not share it outside that agreement.**"
 
 
+def in_a_line(label: str) -> str:
+    """A label as a card's tables bear it: on one line, without the mark that parts columns."""
+    return " ".join(label.split()).replace("|", "\\|")
+
+
+def labels_of(spec: TaskSpec) -> str:
+    """All labels, for a sentence or a cell."""
+    return ", ".join(f"`{in_a_line(label)}`" for label in spec.labels)
+
+
 def restricted_mark(spec: TaskSpec) -> str:
     """What the card of anything made from restricted data says; "" for other data."""
     return f"\n{_RESTRICTED}\n" if spec.is_restricted else ""
@@ -48,7 +58,7 @@ tags: [clsgen, text-classification, calibration, explanation]
 
 # {spec.name}
 {restricted_mark(spec)}
-A dual-head model: a class head gives calibrated probabilities of {", ".join(f"`{label}`" for label in spec.labels)};
+A dual-head model: a class head gives calibrated probabilities of {labels_of(spec)};
 the language head writes a reason. {CONTRACT_SENTENCE}
 
 | | |
