@@ -107,6 +107,7 @@ def test_restricted_texts_stay_here(folded: Path, tmp_path: Path) -> None:
     shutil.copytree(folded, tmp_path / "m")
     record = FoldedRecord.load(tmp_path / "m")
     replace(record, spec=replace(record.spec, is_restricted=True)).save(tmp_path / "m")
+    write_manifest(tmp_path / "m")
     with pytest.raises(RestrictedError, match="this machine"):
         StockClassifier(tmp_path / "m", "http://models.example.org/v1")
     with (
