@@ -219,7 +219,7 @@ def _limits_part(shape: Shape, found: dict[str, float]) -> list[str]:
         "- **Reasons.** Writing reads all weights once a step, and every kept key and value: that is bandwidth, which "
         "more documents at a time use better until memory ends. `--explain uncertain` is the lever.",
         "- **The output** is joined by one process. At these sizes a disk of 200 MB/s is far faster than the GPUs.",
-        "- **Judging.** Evaluation takes time and memory in proportion to the rows. A sample of a "
+        "- **Judging.** [Evaluation](evaluation.md) takes time and memory in proportion to the rows. A sample of a "
         "million gives the AUROC to a thousandth.",
         "",
     ]
