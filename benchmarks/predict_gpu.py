@@ -14,7 +14,7 @@ from pathlib import Path
 from clsgen.artifacts import write_text_atomic
 from pages import page, table
 
-PAGE = Path("docs/benchmarks/gpu.md")
+FIGURES, PAGE = Path("docs/benchmarks/gpu.json"), Path("docs/benchmarks/gpu.md")
 TOKENS, BATCH, NEW, RANK = 4096, 32, 200, 16
 PREFILL_USE, TRAIN_USE, BANDWIDTH_USE = 0.55, 0.40, 0.75
 REFERENCE_TOKENS_PER_S = 12_473
@@ -56,6 +56,15 @@ class Shape:
         """Keys and values of a token in 16 bits."""
         return 2 * 2 * self.num_layers * self.num_key_heads * self.width // self.num_heads
 
+    @property
+    def weight_bytes(self) -> int:
+        """Weights that a written token needs, in 16 bits."""
+        return 2 * (self.body + self.width * self.vocabulary)
+
+    def step_bytes(self, num_rows: int, num_tokens: int) -> int:
+        """Read to write one more token of each row: every weight, and every kept key and value."""
+        return self.weight_bytes + num_rows * num_tokens * self.kept_bytes
+
 
 @dataclass(frozen=True)
 class Card:
@@ -77,11 +86,9 @@ def predictions(card: Card, shape: Shape) -> list[tuple[str, str]]:
     train_s = step / (TRAIN_USE * card.flops)
     after = NEW / TOKENS
     activated_s = (forward + after * forward) / (TRAIN_USE * card.flops)
-    weights = 2 * (shape.body + shape.width * shape.vocabulary)
-    bytes_step = weights + BATCH * TOKENS * shape.kept_bytes
-    step_s = bytes_step / (BANDWIDTH_USE * card.bandwidth)
+    step_s = shape.step_bytes(BATCH, TOKENS) / (BANDWIDTH_USE * card.bandwidth)
     explain_s = read_s + NEW * step_s / BATCH
-    peak = weights + BATCH * (TOKENS + NEW) * shape.kept_bytes
+    peak = shape.step_bytes(BATCH, TOKENS + NEW)
     used = step / TOKENS * REFERENCE_TOKENS_PER_S / card.flops
     return [
         (f"prefill, documents of {TOKENS:,} tokens, at {PREFILL_USE:.0%} of peak", f"{1 / read_s:.1f} documents/s"),

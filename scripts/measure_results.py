@@ -117,6 +117,7 @@ def measure(arguments: argparse.Namespace) -> None:
             method: [json.loads(file.read_text()) for file in sorted((runs / method).rglob("seconds.json"))]
             for method in arguments.methods
         },
+        "trained_with": {method: _torch_of(runs / method) for method in arguments.methods},
         "shared_with_test": json.loads(RunFolder(first).manifest.read_text())["shared_with_test"],
         "commands": [" ".join(["python scripts/measure_results.py run", *sys.argv[2:]])],
         "methods": {
@@ -147,7 +148,8 @@ def beside(earlier: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     for key in ("seeds", "num_rows", "num_groups", "labels", "shared_with_test"):
         if earlier[key] != result[key]:
             raise ValueError(f"{key} was {earlier[key]} in the earlier measurement and is {result[key]} now: remove it")
-    merged = {key: earlier[key] | result[key] for key in ("train_seconds", "methods", "differences")}
+    joined = ("train_seconds", "trained_with", "methods", "differences")
+    merged = {key: earlier.get(key, {}) | result[key] for key in joined}
     merged["methods"] = {method: merged["methods"][method] for method in NAMES if method in merged["methods"]}
     return result | merged | {"commands": list(dict.fromkeys([*earlier["commands"], *result["commands"]]))}
 
@@ -155,6 +157,12 @@ def beside(earlier: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 def folder_of(runs: Path, job: Job) -> Path:
     """Run directory of a job."""
     return runs / job.method / (f"seed{job.seed}" if job.fold is None else f"seed{job.seed}-fold{job.fold}")
+
+
+def _torch_of(folder: Path) -> list[str]:
+    """Versions of torch that a method's runs were trained with; a GPU's end in +cu and its CUDA version."""
+    manifests = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*/manifest.json")]
+    return sorted({manifest["packages"]["torch"] for manifest in manifests})
 
 
 def _one(arguments: argparse.Namespace, job: Job, folder: Path) -> None:
@@ -250,12 +258,12 @@ def table(result: dict[str, Any]) -> str:
     names = [name for name in FIGURES if methods[first].get(name, {}).get("value") is not None]
     shared = result["shared_with_test"].get("train")
     leak = f" {shared} test rows share a group or document with train." if shared else ""
-    seconds = ", ".join(f"{NAMES[m]} {statistics.median(found):.0f} s" for m, found in result["train_seconds"].items())
+    seconds = ", ".join(_seconds(method, result) for method in result["train_seconds"])
     lines = [
         f"## {result['name']}, {result['split']} split",
         "",
         f"Test role: {result['num_rows']} rows in {result['num_groups']} groups; labels {', '.join(result['labels'])}; "
-        f"seeds {', '.join(map(str, result['seeds']))}.{leak} Median time of a run on one core: {seconds}.",
+        f"seeds {', '.join(map(str, result['seeds']))}.{leak} Median time of a run: {seconds}.",
         "",
         *(f"`{command}`" for command in result["commands"]),
         "",
@@ -280,6 +288,13 @@ def table(result: dict[str, Any]) -> str:
         if name in methods[ours[0]]
     ]
     return "\n".join([*lines, ""])
+
+
+def _seconds(method: str, result: dict[str, Any]) -> str:
+    """How long a method's runs took, and on what."""
+    is_gpu = any("+cu" in version for version in result.get("trained_with", {}).get(method, []))
+    where = "one of 15 at a time on an H200" if is_gpu else "one core"
+    return f"{NAMES[method]} {statistics.median(result['train_seconds'][method]):.0f} s ({where})"
 
 
 def difference(entry: dict[str, Any] | None) -> str:

@@ -61,12 +61,6 @@ def test_an_adapter_is_written_without_embeddings(tmp_path, family):
     assert [name for name in names if "lora_" not in name or "embed" in name or "wte" in name] == []
 
 
-@pytest.mark.gpu
-def test_reload_is_memory_for_qlora(tmp_path):
-    bundle, folder = saved(tmp_path, tuning="qlora")
-    assert np.array_equal(answers(bundle)[0], answers(load_bundle(folder))[0])
-
-
 def test_a_merged_model_is_whole_and_equal_within_float32(tmp_path):
     bundle, folder = saved(tmp_path)
     probs, _ = answers(bundle)
