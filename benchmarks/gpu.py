@@ -34,7 +34,7 @@ from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
 from clsgen.training.objective import objective_of, training_arguments
 from clsgen.training.trainer import DualTrainer
-from predict_gpu import BATCH, FIGURES, NEW, RANK, TOKENS, Shape
+from predict_gpu import BATCH, BOTH, FIGURES, NEW, RANK, TEXT_ALONE, TOKENS, Shape
 from rows.training import row_of
 
 NUM_TARGET = 96
@@ -291,7 +291,7 @@ def writing(model: DualModel, shape: Shape, sizes: Sizes) -> list[dict[str, Any]
     rows = []
     for count in (sizes.documents, 1):
         alone = seconds_of(lambda count=count: read(count))  # type: ignore[misc]
-        for name, run in (("clsgen, both heads", ours), ("stock generate, text alone", stock)):
+        for name, run in ((BOTH, ours), (TEXT_ALONE, stock)):
             begin()
             seconds = seconds_of(lambda run=run, count=count: run(count, sizes.new))  # type: ignore[misc]
             rows.append(

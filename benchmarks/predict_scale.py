@@ -3,8 +3,9 @@
     python benchmarks/predict_scale.py            # measures what a core can show; writes docs/benchmarks/scale.md
     python benchmarks/predict_scale.py --page     # from the figures that are there
 
-What runs on the GPUs is counted as in predict_gpu.py. What runs beside them (planning, tokenizing, writing) is measured
-here on one core, and what a second process and Ray cost is read from processes.json and ray.json.
+What runs on the GPUs is counted as in predict_gpu.py, at the utilisations that gpu.py measured on one. What runs beside
+them (planning, tokenizing, writing) is measured here on one core, and what a second process and Ray cost is read from
+processes.json and ray.json.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import AutoTokenizer
 
@@ -27,7 +28,8 @@ from clsgen.data.predictions import to_record
 from clsgen.model.embedded import EMBEDDED_FOLDER
 from clsgen.types import Example, Prediction
 from models import documents_file, read_documents
-from predict_gpu import BANDWIDTH_USE, BATCH, CARDS, PREFILL_USE, TRAIN_USE, Shape
+from predict_gpu import BATCH, BOTH, OURS_READ, Shape, of_device
+from predict_gpu import FIGURES as GPU_FIGURES
 
 FIGURES, PAGE = Path("docs/benchmarks/scale.json"), Path("docs/benchmarks/scale.md")
 NUM_MEASURED = 4000
@@ -94,9 +96,26 @@ def beside(file: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8"))["rows"][0] if path.exists() else None
 
 
+class Gpu(NamedTuple):
+    """FLOPs a second in reading and in training with LoRA, and seconds of a written step of BATCH rows, as measured."""
+
+    name: str
+    read_flops: float
+    train_flops: float
+    step_s: float
+
+
+def gpu() -> Gpu:
+    """What gpu.py found."""
+    found = json.loads(GPU_FIGURES.read_text(encoding="utf-8"))
+    rows = {row["row"]: row for row in found["rows"]}
+    step_s = BATCH / rows[f"explain {BATCH} together, {BOTH}"]["written_per_second"]
+    read, train = (rows[name]["flops_per_second"] for name in (OURS_READ, "LoRA, 1 a step"))
+    return Gpu(of_device(found).name, read, train, step_s)
+
+
 def training(shape: Shape) -> list[str]:
     """Lines of the table of training: exchange against arithmetic."""
-    card = CARDS[-1]
     lines = []
     flops = shape.forward_flops(4096) / 4096
     whole = 2 * (shape.body + shape.width * shape.vocabulary)
@@ -106,7 +125,7 @@ def training(shape: Shape) -> list[str]:
         "full tuning, everything in shards": (3 * flops, 2 * whole + 2 * whole),  # and fp32 gradients to their owners
     }
     for name, (flops_a_token, num_bytes) in kinds.items():
-        rate = TRAIN_USE * card.flops / flops_a_token
+        rate = gpu().train_flops / flops_a_token
         cells = []
         for speed, num_gpus in ((NVLINK, NUM_GPUS), (NETWORK, 8 * NUM_GPUS)):
             exchange_s = num_bytes * (num_gpus - 1) / num_gpus / speed
@@ -118,11 +137,9 @@ def training(shape: Shape) -> list[str]:
 
 def predicting(shape: Shape, found: dict[str, float]) -> tuple[list[str], float]:
     """Lines of the table of predicting, and documents a second and GPU when none is explained."""
-    card, length = CARDS[-1], round(found["tokens_a_document"])
-    read_s = shape.forward_flops(length) / (PREFILL_USE * card.flops)
-    weights = 2 * (shape.body + shape.width * shape.vocabulary)
-    step_s = (weights + BATCH * length * shape.kept_bytes) / (BANDWIDTH_USE * card.bandwidth)
-    write_s = NEW_TOKENS * step_s / BATCH
+    one = gpu()
+    read_s = shape.forward_flops(round(found["tokens_a_document"])) / one.read_flops
+    write_s = NEW_TOKENS * one.step_s / BATCH
     lines = []
     for name, share in (
         ("probabilities alone", 0.0),
@@ -148,9 +165,10 @@ def _training_part(shape: Shape) -> list[str]:
     return [
         "# Eight GPUs and a hundred million documents, on paper",
         "",
-        "**Nothing here was measured on a GPU.** FLOPs and bytes are counted for a Llama-3.1-8B-shaped model on H200 "
-        "cards, at the utilisations of [the predictions for one](gpu.md); what runs beside the GPUs was measured on a "
-        "core of this project's machine, with the embedded tokenizer. `python benchmarks/predict_scale.py` made it.",
+        "**More than one GPU was never run.** FLOPs and bytes are counted for a Llama-3.1-8B-shaped model on "
+        f"{gpu().name} cards, at the rates that [one of them reached](gpu.md); what runs beside the GPUs was measured "
+        "on a core of this project's machine, with the embedded tokenizer. `python benchmarks/predict_scale.py` made "
+        "it.",
         "",
         "## Training",
         "",
@@ -216,8 +234,8 @@ def _limits_part(shape: Shape, found: dict[str, float]) -> list[str]:
         f"{hours * NUM_GPUS / gpu_hours:.1%} of what {NUM_GPUS} GPUs take, and as long as {gpu_hours / hours:,.0f} "
         f"GPUs need. Beyond that, and where {found['planned_bytes_peak'] * NUM_DOCUMENTS / 1e9:,.0f} GB of memory are "
         "not at hand, split the input and run the parts apart: rows of different runs are not tied together.",
-        "- **Reasons.** Writing reads all weights once a step, and every kept key and value: that is bandwidth, which "
-        "more documents at a time use better until memory ends. `--explain uncertain` is the lever.",
+        f"- **Reasons.** A step takes {1000 * gpu().step_s:.0f} ms with {BATCH} rows, most of it spent on launching "
+        "kernels, so that more rows at a time are nearly free until memory ends. `--explain uncertain` is the lever.",
         "- **The output** is joined by one process. At these sizes a disk of 200 MB/s is far faster than the GPUs.",
         "- **Judging.** [Evaluation](evaluation.md) takes time and memory in proportion to the rows. A sample of a "
         "million gives the AUROC to a thousandth.",

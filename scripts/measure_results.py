@@ -29,7 +29,6 @@ from clsgen.artifacts import write_json_atomic, write_text_atomic
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions, to_record
 from clsgen.evaluation.seeds import compare, spread, summarise
-from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.baselines import baseline_predictions
 from clsgen.pipeline.folder import RunFolder
 from clsgen.types import ROLES, Prediction, TaskSpec
@@ -99,7 +98,7 @@ def measure(arguments: argparse.Namespace) -> None:
     with ThreadPoolExecutor(arguments.workers) as pool:
         list(pool.map(lambda job: _one(arguments, job, folder_of(runs, job)), jobs))
     first = folder_of(runs, jobs[0])
-    spec, settings = Classifier.from_pretrained(first).spec, RunFolder(first).config().evaluate
+    spec, settings = RunFolder(first).spec(), RunFolder(first).config().evaluate
     found = {method: _all(method, arguments, folds, runs, spec) for method in (*arguments.methods, *BASELINES)}
     known = vocabulary_of(
         _train_texts([folder_of(runs, jobs[0]._replace(seed=arguments.seeds[0], fold=fold)) for fold in folds])

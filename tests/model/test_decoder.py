@@ -107,6 +107,10 @@ def test_slots_grow(model):
     for _ in range(12):
         found_TD = decoder.write(slots, [[2]])
     assert torch.allclose(found_TD[0], stock(model, [1] * 250 + [2] * 12)[-1], atol=ATOL)
+    assert slots.room == (1, 512)  # longer rows are no reason for room for more of them
+    slots.add(kept)
+    slots.add(kept)
+    assert slots.room == (4, 512)  # twice as many as there were, so that rows are seldom moved
 
 
 @torch.no_grad()

@@ -207,6 +207,11 @@ class Slots:
         self._values: list[Tensor] = []
         self._num_layers = num_layers
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """Rows, and tokens of each, that fit without a larger place."""
+        return (self._keys[0].shape[0], self._keys[0].shape[2]) if self._keys else (0, 0)
+
     def add(self, parts: Sequence[Kept]) -> None:
         """One more row that goes on from these parts, one after another."""
         row, num_tokens = len(self.lengths), sum(part.num_tokens for part in parts)
@@ -259,10 +264,10 @@ class Slots:
         return self._keys[layer], self._values[layer]
 
     def _reserve(self, num_rows: int, num_tokens: int, dtype: torch.dtype, device: torch.device) -> None:
-        has_rows, has_tokens = (self._keys[0].shape[0], self._keys[0].shape[2]) if self._keys else (0, 0)
+        has_rows, has_tokens = self.room
         if num_rows <= has_rows and num_tokens <= has_tokens:
             return
-        rows = max(num_rows, has_rows, min(2 * has_rows, 64))
+        rows = has_rows if num_rows <= has_rows else max(num_rows, min(2 * has_rows, 64))
         tokens = max(has_tokens, -(-num_tokens // _STEP_TOKENS) * _STEP_TOKENS)
         num_key_heads, width = self._shape
         for rooms in (self._keys, self._values):
