@@ -103,7 +103,7 @@ def load_language(
 def with_head(settings: ModelSettings, language: Language, spec: TaskSpec) -> Built:
     """A new class head on the language model, and the rendering of its task."""
     head = ClassHead(backbone.hidden_size(language.model), spec.num_labels)
-    head.to(language.model.device)  # 4-bit weights are on the GPU from the start
+    head.to(next(language.model.parameters()).device)  # 4-bit weights are on the GPU from the start
     model = DualModel(language.model, head, tuning=settings.tuning, starts_at=settings.lora.starts_at)
     renderer = sealed(_template(settings, language.tokenizer, spec), language.tokenizer)
     return Built(model, renderer, language.tokenizer, language.pad_id, language.base)

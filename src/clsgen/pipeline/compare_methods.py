@@ -78,7 +78,7 @@ class Work:
     @cached_property
     def spec(self) -> TaskSpec:
         """The task, from the model of the first seed."""
-        return load_bundle(self.run.model).spec
+        return self.run.spec()
 
     @cached_property
     def roles(self) -> Mapping[Role, list[Example]]:
