@@ -17,7 +17,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 from clsgen.artifacts import write_json_atomic
 from clsgen.config.training import TrainSettings
 from clsgen.data.template import Prompt
+from clsgen.inference.engine import Part
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.model import backbone
 from clsgen.model.dual import DualModel
@@ -275,25 +276,28 @@ def writing(model: DualModel, shape: Shape, sizes: Sizes) -> list[dict[str, Any]
     language_model = backbone.base_of(model.language_model)
     settings = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 
-    def read(count: int) -> list[Any]:
-        return engine.joined([engine.prefill(part[:count]) for part in parts][: max(count // size, 1)])
+    def read(count: int) -> Iterator[Part]:
+        for part in parts[: max(count // size, 1)]:
+            num = min(count, len(part))
+            keys = [prompts.index(prompt) for prompt in part[:num]]
+            yield Part(keys, engine.prefill(part[:num]), [[60]] * num, [sizes.new] * num)
 
-    def ours(count: int, new: int) -> None:
-        (prefilled,) = read(count)
-        engine.generate(prefilled, [[60]] * count, max_new_tokens=new)
+    def ours(count: int) -> None:
+        found = dict(engine.write(read(count)))
+        assert len(found) == count
 
-    def stock(count: int, new: int) -> None:
+    def stock(count: int) -> None:
         ids = torch.tensor([prompt.ids for prompt in prompts[:count]], device=device())
         language_model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, **settings
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=sizes.new, min_new_tokens=sizes.new, **settings
         )
 
     rows = []
     for count in (sizes.documents, 1):
-        alone = seconds_of(lambda count=count: read(count))  # type: ignore[misc]
+        alone = seconds_of(lambda count=count: list(read(count)))  # type: ignore[misc]
         for name, run in ((BOTH, ours), (TEXT_ALONE, stock)):
             begin()
-            seconds = seconds_of(lambda run=run, count=count: run(count, sizes.new))  # type: ignore[misc]
+            seconds = seconds_of(lambda run=run, count=count: run(count))  # type: ignore[misc]
             rows.append(
                 {
                     "row": f"explain {count} together, {name}",

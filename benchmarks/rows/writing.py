@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from clsgen.inference.engine import Engine, Pick, Prefilled
+from clsgen.inference.engine import Engine, Part, Pick
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
@@ -58,25 +58,18 @@ class Written:
     def explain(self, chosen: set[int]) -> list[int]:
         """Read all for both heads, and write for the chosen rows; tokens written by row."""
         written = [0] * len(self.prompts)
-        waiting: list[tuple[list[int], Prefilled]] = []
+        pick = Ending(self.lengths, self.engine.end_id)
+        for row, text in self.engine.write(self._read(chosen), pick=pick):
+            written[row] = len(text.ids) + 1
+        return written
+
+    def _read(self, chosen: set[int]) -> Iterator[Part]:
         for rows in self.engine.plan(self.prompts, batch_tokens=BATCH_TOKENS):
             prefilled = self.engine.prefill([self.prompts[row] for row in rows])
             at = [index for index, row in enumerate(rows) if row in chosen]
             if at:
-                waiting.append(([rows[index] for index in at], prefilled.select(at)))
-            if sum(sum(each.num_tokens) for _, each in waiting) >= 4 * BATCH_TOKENS:
-                self._write(waiting, written)
-                waiting = []
-        self._write(waiting, written)
-        return written
-
-    def _write(self, waiting: Sequence[tuple[list[int], Prefilled]], written: list[int]) -> None:
-        rows = [row for each, _ in waiting for row in each]
-        for prefilled in self.engine.joined([each for _, each in waiting]):
-            pick = Ending([self.lengths[row] for row in rows], self.engine.end_id)
-            texts = self.engine.generate(prefilled, [self.forced] * len(rows), max_new_tokens=256, pick=pick)
-            for row, text in zip(rows, texts, strict=True):
-                written[row] = len(text.ids) + 1
+                keys = [rows[index] for index in at]
+                yield Part(keys, prefilled.select(at), [self.forced] * len(at), [256] * len(at))
 
 
 def one_model(model: str, documents: str, share: float) -> Callable[[], Any]:

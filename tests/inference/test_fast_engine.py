@@ -9,7 +9,7 @@ import torch
 
 import tiny
 from clsgen.inference import fast_writer
-from clsgen.inference.engine import Pick
+from clsgen.inference.engine import Part, Pick
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.lookup import Lookup
 from clsgen.inference.no_repeat import NoRepeat
@@ -77,14 +77,32 @@ def test_more_rows_than_slots_write_what_they_write_alone(built, prompts, monkey
     assert max(rows) == 3 < len(prompts)
 
 
-def test_rows_read_apart_write_together(built, prompts):
-    engine = engine_of(built)
-    whole = engine.prefill(prompts)
-    (joined,) = engine.joined([engine.prefill(prompts[:5]), engine.prefill(prompts[5:])])
-    assert joined.num_tokens == whole.num_tokens
-    assert torch.allclose(joined.class_logits_BC, whole.class_logits_BC, atol=1e-5)
-    forced = [built.renderer.forced("free")] * len(prompts)
-    assert engine.generate(joined, forced, max_new_tokens=8) == engine.generate(whole, forced, max_new_tokens=8)
+def test_rows_read_apart_write_together_and_are_read_when_there_is_room(built, prompts, monkeypatch):
+    engine, num_read = engine_of(built), []
+    forced = built.renderer.forced("free")
+
+    def parts():
+        for at in range(0, len(prompts), 2):
+            num_read.append(at)
+            part = prompts[at : at + 2]
+            yield Part(range(at, at + len(part)), engine.prefill(part), [forced] * len(part), [8] * len(part))
+
+    whole = engine.generate(engine.prefill(prompts), [forced] * len(prompts), max_new_tokens=8)
+    assert dict(engine.write(parts())) == dict(enumerate(whole))
+    monkeypatch.setattr(fast_writer, "_MAX_ROWS", {"cpu": 3})
+    num_read.clear()
+    written = engine.write(parts())
+    next(written)
+    assert num_read == [0, 2]  # three rows write, and the fourth waits: the rest is not read yet
+    assert 1 + len(list(written)) == len(prompts)
+
+
+def test_each_row_has_room_of_its_own(built, prompts):
+    forced = built.renderer.forced("free")
+    for engine in (engine_of(built), PlainEngine(built.model, pad_id=built.pad_id, end_id=-1)):
+        engine.end_id = -1
+        part = Part([5, 3, 8], engine.prefill(prompts[:3]), [forced] * 3, [2, 7, 4])
+        assert {key: len(text.ids) for key, text in engine.write([part])} == {5: 2, 3: 7, 8: 4}
 
 
 def test_a_guess_is_what_followed_the_same_run_before():

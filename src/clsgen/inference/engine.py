@@ -10,10 +10,9 @@ forward; `fast` (fast_engine.py) gives the same numbers for the common ones with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from clsgen.data.template import Prompt
@@ -96,6 +95,19 @@ class Writer(ABC):
         """Key -> ids just written, for rows that wrote; one that ended gives the end id last and is gone."""
 
 
+class Part(NamedTuple):
+    """Rows that were read together and are to write.
+
+    keys: what `Engine.write` calls them. prefilled: the rows; used up. forced: ids put after each prompt before the
+    model writes, none empty. max_new_tokens: ids that each writes after the forced ones, the end token included.
+    """
+
+    keys: Sequence[int]
+    prefilled: Prefilled
+    forced: Sequence[Sequence[int]]
+    max_new_tokens: Sequence[int]
+
+
 class Engine(ABC):
     """Reads prompts and writes explanations.
 
@@ -135,20 +147,15 @@ class Engine(ABC):
         """Read prompts once, for both heads."""
 
     @abstractmethod
-    def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
-        """Prefills whose rows can write together made one; in the same order. The parts are used up."""
-
-    @abstractmethod
-    def steps(
-        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
-    ) -> Iterator[dict[int, list[int]]]:
-        """Decode step by step: row -> ids just written, for rows that wrote; the end id is given once, as the last.
+    def write(self, parts: Iterable[Part], *, pick: Pick = likeliest) -> Iterator[tuple[int, Generated]]:
+        """Write an explanation for every row of the parts, as they come.
 
         Args:
-            prefilled: B rows; used up.
-            forced: Ids put after each prompt before the model writes, none empty.
-            max_new_tokens: Ids written after the forced ones, the end token included.
+            parts: Asked for one by one, as there is room for their rows to write: whoever reads lazily holds few.
             pick: Chooses among the next ids.
+
+        Returns:
+            Key and text of each row, in the order in which they end.
         """
 
     @abstractmethod
@@ -158,12 +165,11 @@ class Engine(ABC):
     def generate(
         self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
     ) -> list[Generated]:
-        """Write an explanation for each row of a prefill; arguments as for `steps`."""
-        written: list[list[int]] = [[] for _ in forced]
-        with torch.inference_mode():
-            for step in self.steps(prefilled, forced, max_new_tokens=max_new_tokens, pick=pick):
-                for row, ids in step.items():
-                    written[row] += ids
-        return [
-            Generated(ids[:-1], True) if ids and ids[-1] == self.end_id else Generated(ids, False) for ids in written
-        ]
+        """Write an explanation for each row of a prefill, which is used up; see `Part`."""
+        part = Part(range(len(forced)), prefilled, forced, [max_new_tokens] * len(forced))
+        found = dict(self.write([part], pick=pick))
+        return [found[row] for row in range(len(forced))]
+
+    def ended(self, ids: Sequence[int]) -> Generated:
+        """What was written, from the ids of a row that has ended."""
+        return Generated(list(ids[:-1]), True) if ids and ids[-1] == self.end_id else Generated(list(ids), False)

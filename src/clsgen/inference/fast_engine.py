@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence, Set
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 import torch
 from torch import Tensor
 
 from clsgen.data.template import Prompt
-from clsgen.inference.engine import Engine, Pick, Prefilled, likeliest
+from clsgen.inference.engine import Engine, Generated, Part, Pick, likeliest
 from clsgen.inference.fast_writer import FastWriter, Packed
 from clsgen.inference.plain_engine import PlainEngine
 from clsgen.model.decoder import Decoder, Kept, can_read
@@ -91,36 +91,28 @@ class FastEngine(Engine):
         memory.update(self.model.read_before({row for row in rows if row not in memory}))
         return memory
 
-    def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
-        """All rows together."""
-        packed = [part for part in parts if isinstance(part, Packed)]
-        if len(packed) < 2:
-            return list(parts)
-        return [
-            Packed(
-                torch.cat([part.class_logits_BC for part in packed]),
-                tuple(length for part in packed for length in part.num_tokens),
-                tuple(kept for part in packed for kept in part.kept),
-                tuple(prompt for part in packed for prompt in part.prompts),
-            )
-        ]
-
     def writer(self, pick: Pick = likeliest) -> FastWriter:
         """Rows that write together; see `Writer`."""
         return FastWriter(self.model, self._decoder, end_id=self.end_id, pick=pick, has_lookup=self._has_lookup)
 
-    def steps(
-        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
-    ) -> Iterator[dict[int, list[int]]]:
-        """Decode step by step; a row that ends makes room for the next one that waits."""
-        assert isinstance(prefilled, Packed)
-        waiting = deque(range(len(forced)))
+    def write(self, parts: Iterable[Part], *, pick: Pick = likeliest) -> Iterator[tuple[int, Generated]]:
+        """Rows that end make room for others; the next part is read when the rows at hand are too few."""
+        waiting = ((part, at) for part in parts for at in range(len(part.keys)))
         writer = self.writer(pick)
-        while waiting or writer.num_rows:
-            while waiting and writer.has_room:
-                row = waiting.popleft()
-                writer.add(row, prefilled.select([row]), forced[row], max_new_tokens=max_new_tokens)
-            yield writer.step()
+        written: dict[int, list[int]] = {}
+        room: dict[int, int] = {}
+        while True:
+            while writer.has_room and (row := next(waiting, None)) is not None:
+                part, at = row
+                key = part.keys[at]
+                written[key], room[key] = [], part.max_new_tokens[at]
+                writer.add(key, part.prefilled.select([at]), part.forced[at], max_new_tokens=room[key])
+            if not writer.num_rows:
+                return
+            for key, ids in writer.step().items():
+                written[key] += ids
+                if ids[-1] == self.end_id or len(written[key]) == room[key]:
+                    yield key, self.ended(written.pop(key))
 
 
 def _units(rows: Sequence[int], prompts: Sequence[Prompt], batch_tokens: int) -> list[tuple[int, list[int]]]:

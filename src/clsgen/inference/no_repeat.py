@@ -29,19 +29,21 @@ class NoRepeat(Pick):
 
     def __call__(self, logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
         """One id a row."""
-        found: list[int] = []
-        for logits_V, row in zip(logits_NV, rows, strict=True):
-            written = self._written[row]
-            start = tuple(written[len(written) - self._size + 1 :])
-            banned = self._followers[row][start] if len(start) == self._size - 1 else set()
-            if banned:
-                logits_V = logits_V.clone()
-                logits_V[list(banned)] = float("-inf")
-            token = int(logits_V.argmax())
+        starts = [tuple(self._written[row][len(self._written[row]) - self._size + 1 :]) for row in rows]
+        banned = [
+            self._followers[row][start] if len(start) == self._size - 1 else set()
+            for row, start in zip(rows, starts, strict=True)
+        ]
+        if any(banned):
+            logits_NV = logits_NV.clone()
+        for at, ids in enumerate(banned):
+            if ids:
+                logits_NV[at, list(ids)] = float("-inf")
+        found: list[int] = logits_NV.argmax(dim=-1).tolist()
+        for row, start, ids, token in zip(rows, starts, banned, found, strict=True):
             if len(start) == self._size - 1:
-                banned.add(token)
-            written.append(token)
-            found.append(token)
+                ids.add(token)
+            self._written[row].append(token)
         return found
 
     def forget(self, row: int) -> None:

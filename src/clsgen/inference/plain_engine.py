@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from transformers import Cache
 
 from clsgen.data.batch import LeftPadded, pad_left, plan_batches
 from clsgen.data.template import Prompt
-from clsgen.inference.engine import Engine, Pick, Prefilled, Writer, likeliest
+from clsgen.inference.engine import Engine, Generated, Part, Pick, Prefilled, Writer, likeliest
 from clsgen.model.backbone import adapter_off, new_cache
 
 _MAX_ROWS = 8
@@ -72,18 +72,32 @@ class PlainEngine(Engine):
         lengths = tuple(len(prompt.ids) for prompt in prompts)
         return Padded(self.model.head(hidden_BLD[:, -1]).cpu(), lengths, cache, mask_BL)
 
-    def joined(self, parts: Sequence[Prefilled]) -> list[Prefilled]:
-        """The parts as they are: batches padded to other lengths don't write together."""
-        return list(parts)
-
     def writer(self, pick: Pick = likeliest) -> PlainWriter:
         """Rows that write one beside the other; see `Writer`."""
         return PlainWriter(self, pick)
 
+    def write(self, parts: Iterable[Part], *, pick: Pick = likeliest) -> Iterator[tuple[int, Generated]]:
+        """One part after another: batches padded to other lengths don't write together."""
+        for part in parts:
+            yield from zip(part.keys, self._written(part, pick), strict=True)
+
+    @torch.inference_mode()
+    def _written(self, part: Part, pick: Pick) -> list[Generated]:
+        written: list[list[int]] = [[] for _ in part.keys]
+        for step in self.steps(part.prefilled, part.forced, max_new_tokens=part.max_new_tokens, pick=pick):
+            for row, ids in step.items():
+                written[row] += ids
+        return [self.ended(ids) for ids in written]
+
     def steps(
-        self, prefilled: Prefilled, forced: Sequence[Sequence[int]], *, max_new_tokens: int, pick: Pick = likeliest
+        self,
+        prefilled: Prefilled,
+        forced: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: Sequence[int],
+        pick: Pick = likeliest,
     ) -> Iterator[dict[int, list[int]]]:
-        """Decode step by step.
+        """Decode step by step: row -> ids just written, for rows that wrote; the end id is given once, as the last.
 
         Forced ids of unequal length are fed one a step beyond their common length, so that no row ever holds padding
         after its prompt: a sliding window would count it.
@@ -104,7 +118,9 @@ class PlainEngine(Engine):
                 num_written[row] += 1
             if written:
                 yield {row: [token] for row, token in written.items()}
-            done = {row for row, token in written.items() if token == self.end_id or num_written[row] == max_new_tokens}
+            done = {
+                row for row, token in written.items() if token == self.end_id or num_written[row] == max_new_tokens[row]
+            }
             if done:
                 kept = [index for index, row in enumerate(pending) if row not in done]
                 pending = {row: ids for row, ids in pending.items() if row not in done}
@@ -171,7 +187,7 @@ class PlainWriter(Writer):
     def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
         """Let a row write; see `Writer`."""
         pick = _Named(self._pick, key)
-        self._rows[key] = self._engine.steps(prefilled, [forced], max_new_tokens=max_new_tokens, pick=pick)
+        self._rows[key] = self._engine.steps(prefilled, [forced], max_new_tokens=[max_new_tokens], pick=pick)
         self._left[key] = max_new_tokens
 
     def drop(self, key: int) -> None:

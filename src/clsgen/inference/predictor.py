@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError, HardwareError
 from clsgen.inference.asked import Text, as_examples, explained, wants_reason
-from clsgen.inference.engine import Engine, Generated, Pick, Prefilled, likeliest
+from clsgen.inference.engine import Engine, Generated, Part, Pick, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
 from clsgen.inference.partial import Wanted, check_wanted
@@ -38,15 +37,8 @@ class StreamEvent(NamedTuple):
     text: str = ""
 
 
-_WAITING_BATCHES = 4
-"""Rows wait for their reason until they hold this many batches' tokens: probabilities first, then texts together."""
-
-
-class _Waiting(NamedTuple):
-    """Rows that were read and whose reason is to be written."""
-
-    rows: list[int]
-    prefilled: Prefilled
+_WINDOW_BATCHES = 4
+"""Batches' tokens that a window of a long input holds."""
 
 
 class Classifier:
@@ -186,23 +178,10 @@ class Classifier:
         """
         self.check_options(explain=explain, mode=mode, prior=prior)
         examples = as_examples(texts)
-        prompts = self.prompts(examples)
         predictions: dict[int, Prediction] = {}
-        waiting: list[_Waiting] = []
-        for rows in self._plan(prompts):
-            chunk = [prompts[row] for row in rows]
-            prefilled = None if explain == "none" else self._engine.prefill(chunk)
-            logits_BC = self._engine.class_logits(chunk) if prefilled is None else prefilled.class_logits_BC
-            found = self.judge([examples[row] for row in rows], logits_BC.numpy(), prior)
-            for row, prediction in zip(rows, found, strict=True):
-                predictions[row] = replace(prediction, num_document_tokens_cut=prompts[row].num_cut_tokens)
-            chosen = [at for at, prediction in enumerate(found) if self._wants_reason(prediction, explain)]
-            if prefilled is not None and chosen:
-                waiting.append(_Waiting([rows[at] for at in chosen], prefilled.select(chosen)))
-            if sum(sum(each.prefilled.num_tokens) for each in waiting) >= _WAITING_BATCHES * self._batch_tokens:
-                self._explain(predictions, waiting, mode)
-                waiting = []
-        self._explain(predictions, waiting, mode)
+        read = self._read(examples, predictions, explain=explain, mode=mode, prior=prior)
+        for row, generated in self._engine.write(read, pick=self.pick()):
+            predictions[row] = self.with_reason(predictions[row], generated, mode)
         return [predictions[row] for row in range(len(examples))]
 
     def predict_questions(
@@ -228,7 +207,7 @@ class Classifier:
         num_tokens = 0
         for example in as_examples(texts):
             length = len(self.prompts([example])[0].ids)
-            if window and num_tokens + length > _WAITING_BATCHES * self._batch_tokens:
+            if window and num_tokens + length > _WINDOW_BATCHES * self._batch_tokens:
                 yield window
                 window, num_tokens = [], 0
             window.append(example)
@@ -277,6 +256,30 @@ class Classifier:
         """
         return [self.bundle.renderer.prompt(example.document, example.question) for example in examples]
 
+    def _read(
+        self,
+        examples: Sequence[Example],
+        predictions: dict[int, Prediction],
+        *,
+        explain: Explain,
+        mode: ExplanationMode,
+        prior: Sequence[float] | None,
+    ) -> Iterator[Part]:
+        """Batch by batch, probability and decision into `predictions`; then the rows of it that get a reason."""
+        prompts = self.prompts(examples)
+        for rows in self._plan(prompts):
+            chunk = [prompts[row] for row in rows]
+            prefilled = None if explain == "none" else self._engine.prefill(chunk)
+            logits_BC = self._engine.class_logits(chunk) if prefilled is None else prefilled.class_logits_BC
+            found = self.judge([examples[row] for row in rows], logits_BC.numpy(), prior)
+            for row, prediction in zip(rows, found, strict=True):
+                predictions[row] = replace(prediction, num_document_tokens_cut=prompts[row].num_cut_tokens)
+            chosen = [at for at, prediction in enumerate(found) if self._wants_reason(prediction, explain)]
+            if prefilled is not None and chosen:
+                forced = [self.forced(mode, found[at]) for at in chosen]
+                room = [self.room(ids) for ids in forced]
+                yield Part([rows[at] for at in chosen], prefilled.select(chosen), forced, room)
+
     def _plan(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return self._engine.plan(prompts, batch_tokens=self._batch_tokens)
 
@@ -285,18 +288,6 @@ class Classifier:
     ) -> list[Prediction]:
         """Probability and decision of examples, from their class logits (B, C)."""
         return decide(examples, logits_BC, self.bundle.calibrator, self.bundle.rule, prior=prior)
-
-    def _explain(self, predictions: dict[int, Prediction], waiting: Sequence[_Waiting], mode: ExplanationMode) -> None:
-        """Write the reasons of the rows that wait, as many at a time as the engine can."""
-        rows = iter([row for each in waiting for row in each.rows])
-        for prefilled in self._engine.joined([each.prefilled for each in waiting]):
-            chosen = list(islice(rows, len(prefilled.num_tokens)))
-            forced = [self.forced(mode, predictions[row]) for row in chosen]
-            written = self._engine.generate(
-                prefilled, forced, max_new_tokens=min(self.room(ids) for ids in forced), pick=self.pick()
-            )
-            for row, generated in zip(chosen, written, strict=True):
-                predictions[row] = self.with_reason(predictions[row], generated, mode)
 
     def forced(self, mode: ExplanationMode, prediction: Prediction) -> list[int]:
         """Ids put after the decision position before a reason is written."""
