@@ -6,7 +6,6 @@ with their end, so that a label which begins another one gains nothing by it.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from clsgen.errors import DataError, TeacherError
 from clsgen.inference.local_teacher import LocalChat
 from clsgen.llm.chat import Chat, ChatRequest, ask_all
+from clsgen.llm.loop import finished
 from clsgen.types import Example, TaskSpec
 
 NUM_SHOTS = 4
@@ -105,7 +105,7 @@ def stated_logits(open_chat: Callable[[], Chat], rows: Sequence[Example], spec: 
         max_words: Longer documents are cut in the middle.
     """
     requests = [_verbal_request(row, spec, max_words) for row in rows]
-    answers = asyncio.run(ask_all(open_chat, requests))
+    answers = finished(ask_all(open_chat, requests))
     failures: Counter[str] = Counter()
     logits_NC = np.full((len(rows), spec.num_labels), np.nan)
     for index, answer in enumerate(answers):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections import Counter
@@ -15,6 +14,7 @@ from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, TeacherError
 from clsgen.evaluation.measure_judge import judge_figures
 from clsgen.llm.chat import ChatRequest, ask_all
+from clsgen.llm.loop import finished
 from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.folder import RunFolder
 from clsgen.types import Prediction, TaskSpec
@@ -53,7 +53,7 @@ def judge_run(run: Path, endpoint: Endpoint, *, num_rows: int | None = None) -> 
             f"{folder.predictions} must hold explanations; it holds none. Evaluate with predict.explain."
         )
     requests = [_request(row, spec, seed) for row in rows for seed in range(NUM_VERDICTS)]
-    answers = asyncio.run(ask_all(lambda: endpoint.open(is_restricted=spec.is_restricted), requests))
+    answers = finished(ask_all(lambda: endpoint.open(is_restricted=spec.is_restricted), requests))
     failures: Counter[str] = Counter()
     verdicts = [_verdict(answer, spec.labels, failures) for answer in answers]
     if not any(verdicts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections import Counter
@@ -28,6 +27,7 @@ from clsgen.errors import ConfigError, TeacherError
 from clsgen.llm.chat import Chat
 from clsgen.llm.client import OpenAIChat
 from clsgen.llm.limits import Budget, Prices, RateLimit
+from clsgen.llm.loop import finished
 from clsgen.llm.settings import ChatSettings, Limits
 from clsgen.pipeline.explanations import EXPLANATIONS, row_hash, teacher_folder
 from clsgen.pipeline.rows import load_split
@@ -107,7 +107,7 @@ def synthesise(
         if chat is not None:
             job.limits.budget.charge(store.spent())
             watch = _watching(causes, on_progress)
-            outcomes, stopped = asyncio.run(_run(job, chat, judge, outcomes, watch))
+            outcomes, stopped = finished(_run(job, chat, judge, outcomes, watch))
         sample = None if job.spec.is_restricted else store.sample()
         tokens_wasted = store.wasted()
     outcomes = _with_fallback(job, outcomes)
