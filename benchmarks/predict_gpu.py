@@ -157,7 +157,7 @@ def _told(rows: dict[str, dict[str, Any]], matrix_flops: float) -> str:
         "weights nor keys. Stock `generate` waits as well and is a little quicker, so that clsgen gives probability "
         f"and reason at {both['documents_per_second'] / alone['documents_per_second']:.2f} of the rate at which stock "
         "code writes the reason alone. A step captured as one graph would be launched once; that is not built. For "
-        "many reasons on a GPU, [export the model](../export.md) and serve it with vLLM.\n\n"
+        "many reasons on a GPU, [export the model](../how-to/export.md) and serve it with vLLM.\n\n"
         f"The {both['peak_bytes'] / 2**30:.0f} GiB are from before a mend: room for rows was doubled when only their "
         "length grew, which took 17 GiB too many here."
     )

@@ -16,7 +16,7 @@ from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
 from models import quoting_run, read_documents, wanted_lengths
 
-BATCH_TOKENS = 16384
+BATCH_TOKENS = 4096
 
 
 class Ending(Pick):

@@ -53,7 +53,9 @@ class PredictSettings(Section):
         description="auto: rows are read without padding where the backbone's architecture is known, else as plain "
         "does; plain: padded batches through the stock forward, the readable reference.",
     )
-    batch_tokens: int = Field(16384, ge=64, description="Prompt tokens a forward, padding included.")
+    batch_tokens: int | None = Field(
+        None, ge=64, description="Prompt tokens a forward, padding included; null: 4096 on a processor, 16384 on a GPU."
+    )
     explain: Literal["none", "all", "uncertain", "positive"] = Field(
         "all", description="For which rows an explanation is written."
     )

@@ -37,8 +37,11 @@ class StreamEvent(NamedTuple):
     text: str = ""
 
 
-_WINDOW_BATCHES = 4
-"""Batches' tokens that a window of a long input holds."""
+_BATCH_TOKENS = {"cpu": 4096}
+"""By kind of device, 16,384 elsewhere: a processor's caches hold what a layer makes of 4,096 tokens, and no more."""
+
+_WINDOW_TOKENS = 65_536
+"""Of a window of a long input: rows that write together are many until its end."""
 
 
 class Classifier:
@@ -55,7 +58,7 @@ class Classifier:
         self,
         bundle: Bundle,
         *,
-        batch_tokens: int = 16384,
+        batch_tokens: int | None = None,
         uncertain_margin: float = 0.1,
         engine: Literal["auto", "plain"] = "auto",
     ) -> None:
@@ -63,11 +66,13 @@ class Classifier:
 
         Args:
             bundle: What `load_bundle` gives.
-            batch_tokens: Prompt tokens a forward, padding included.
+            batch_tokens: Prompt tokens a forward, padding included; None: 4096 on a processor, 16384 on a GPU.
             uncertain_margin: explain="uncertain" takes rows this near the threshold (two classes), or whose two
                 largest probabilities are this near each other (more classes).
             engine: auto: the fast engine where it reads the architecture; plain: the readable reference.
         """
+        if batch_tokens is None:
+            batch_tokens = _BATCH_TOKENS.get(bundle.model.device.type, 16_384)
         if batch_tokens < 1 or not 0 < uncertain_margin <= 1:
             raise ConfigError(
                 "Classifier: batch_tokens must be 1 or more and uncertain_margin within (0, 1]; "
@@ -202,12 +207,12 @@ class Classifier:
         return self.predict(examples, explain=explain, mode=mode)
 
     def windows(self, texts: Sequence[Text]) -> Iterator[list[Example]]:
-        """Texts in their order, in pieces of a few batches' tokens; one piece at least."""
+        """Texts in their order, in pieces of 65,536 tokens; one piece at least."""
         window: list[Example] = []
         num_tokens = 0
         for example in as_examples(texts):
             length = len(self.prompts([example])[0].ids)
-            if window and num_tokens + length > _WINDOW_BATCHES * self._batch_tokens:
+            if window and num_tokens + length > _WINDOW_TOKENS:
                 yield window
                 window, num_tokens = [], 0
             window.append(example)
