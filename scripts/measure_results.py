@@ -159,7 +159,7 @@ def folder_of(runs: Path, job: Job) -> Path:
 
 
 def _torch_of(folder: Path) -> list[str]:
-    """Versions of torch that a method's runs were trained with; a GPU's end in +cu and its CUDA version."""
+    """Versions of torch that a method's runs were trained with; those for a processor end in +cpu."""
     manifests = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*/manifest.json")]
     return sorted({manifest["packages"]["torch"] for manifest in manifests})
 
@@ -290,10 +290,10 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _seconds(method: str, result: dict[str, Any]) -> str:
-    """How long a method's runs took, and on what."""
-    is_gpu = any("+cu" in version for version in result.get("trained_with", {}).get(method, []))
-    where = "one of 15 at a time on an H200" if is_gpu else "one core"
-    return f"{NAMES[method]} {statistics.median(result['train_seconds'][method]):.0f} s ({where})"
+    """How long a method's runs took, and with which torch."""
+    versions = result.get("trained_with", {}).get(method, [])
+    with_torch = f" (torch {', '.join(versions)})" if versions else ""
+    return f"{NAMES[method]} {statistics.median(result['train_seconds'][method]):.0f} s{with_torch}"
 
 
 def difference(entry: dict[str, Any] | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -54,6 +56,13 @@ def test_text_figures_of_models_without_text_are_null_for_every_seed():
     found = summarise([predictions(1), predictions(2)], SPEC, settings=SETTINGS)
     assert found["rli"]["value"] is None
     assert found["rli"]["seeds"] == [None, None]
+
+
+def test_a_text_figure_without_anything_to_count_is_null_for_its_seed():
+    words = [[replace(row, mode="free", explanation=text) for row in predictions(1)] for text in ("One.", "One two.")]
+    found = summarise(words, SPEC, settings=SETTINGS)["distinct_2"]
+    assert found["seeds"] == [None, pytest.approx(1 / 60)]  # a single word has no pair
+    assert found["value"] is None
 
 
 def test_a_paired_difference_is_that_of_the_means():

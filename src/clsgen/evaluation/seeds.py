@@ -129,10 +129,10 @@ def _mean_of(measures: Sequence[Measure]) -> Callable[[FloatArray], FloatArray]:
 
 
 def _value(measure: Measure) -> float | None:
-    if measure.statistic is None:
-        return measure.point
-    value = float(measure.statistic.compute(np.ones(len(measure.statistic.rows))))
-    return None if math.isnan(value) else value
+    value = measure.point
+    if measure.statistic is not None:
+        value = float(measure.statistic.compute(np.ones(len(measure.statistic.rows))))
+    return None if value is None or math.isnan(value) else value
 
 
 def spread(entry: Mapping[str, Any]) -> tuple[float, float] | None:
