@@ -81,6 +81,15 @@ def test_a_partial_result_of_another_run_is_not_gone_on_with(ask: Callable[..., 
     assert "a partial result of another engine is in the way" in ask(output="new.jsonl")
 
 
+def test_a_partial_folder_is_not_gone_on_with_in_one_process(
+    place: Path, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    (tmp_path / "out.jsonl.partial").mkdir()
+    done = command("predict", place / "in.jsonl", "-m", place / "model", "-o", tmp_path / "out.jsonl")
+    assert done.code == 2
+    assert "a partial result of another engine is in the way" in " ".join(done.err.split())
+
+
 def test_two_runs_do_not_write_one_output(ask: Callable[..., str], tmp_path: Path) -> None:
     import fcntl
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 from clsgen.artifacts import locked
 from clsgen.data.plan import RowsHash
 from clsgen.data.split import components
+from clsgen.errors import ArtifactError
 from clsgen.inference.asked import Predictor
 from clsgen.inference.panel import Panel
 from clsgen.inference.partial import WINDOW, WRITING, Wanted, check_seal, json_lines, keeping, seal_of, with_groups
@@ -140,6 +141,10 @@ def _written(output: Path, fingerprint: Mapping[str, object], *, is_private: boo
     """
     partial = output.with_name(output.name + ".partial")
     seal = output.with_name(output.name + ".partial.json")
+    if partial.is_dir():
+        raise ArtifactError(
+            f"{partial}: a partial result of another engine is in the way. Finish that run, or delete it."
+        )
     with keeping(output, partial), locked(partial, doing=WRITING, is_private=is_private) as handle:
         yield _File(handle, _keep_whole_windows(handle, seal, fingerprint, is_private=is_private))
         partial.replace(output)
