@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clsgen.errors import ArtifactError
-from clsgen.training.checkpoints import begin, check_best, last_whole_checkpoint, seal
+from clsgen.training.checkpoints import begin, check_best, last_whole_checkpoint, seal, unwritten
 
 
 def written(folder: Path, step: int, *, num_kept: int = 1, best: str | None = None) -> Path:
@@ -58,3 +58,11 @@ def test_the_best_one_must_be_as_it_was_sealed(tmp_path: Path) -> None:
         check_best(best)
     with pytest.raises(ArtifactError, match="checkpoint-9 is the best checkpoint"):
         check_best(tmp_path / "checkpoint-9")
+
+
+def test_a_file_that_torch_could_not_finish_is_named_in_words(tmp_path: Path) -> None:
+    """Its own message tells positions in a file alone."""
+    error = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 15671680 vs 15671568")
+    told = str(unwritten(tmp_path / "checkpoint-8", error))
+    assert "checkpoint-8 must be written; a file was cut short, as on a full disk. Earlier" in told
+    assert "No space left on device." in str(unwritten(tmp_path, OSError("No space left on device")))

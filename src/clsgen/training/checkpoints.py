@@ -10,6 +10,9 @@ from transformers.trainer_utils import rotate_checkpoints
 from clsgen.artifacts import MANIFEST, check_manifest, make_folder, write_manifest
 from clsgen.errors import ArtifactError, TrainingError
 
+_CUT_SHORT = "inline_container"
+"""In what `torch.save` says where the disk took less than a file; the rest of it are positions in that file."""
+
 
 def begin(folder: Path) -> None:
     """Make an empty folder for a checkpoint; what killed processes left half written is removed.
@@ -74,7 +77,8 @@ def check_best(folder: Path) -> None:
 
 def unwritten(folder: Path, error: Exception) -> TrainingError:
     """The error of a checkpoint that could not be written."""
+    why = "a file was cut short, as on a full disk" if _CUT_SHORT in str(error) else str(error)
     return TrainingError(
-        f"train: checkpoint {folder.name} must be written; {error}. Earlier checkpoints are whole: free some space or "
+        f"train: checkpoint {folder.name} must be written; {why}. Earlier checkpoints are whole: free some space or "
         "mend the folder's rights, then run the same command with --resume."
     )
