@@ -184,7 +184,9 @@ def test_an_existing_run_is_never_overwritten(run):
 def test_resume_needs_a_run_and_its_configuration(run, tmp_path):
     with pytest.raises(ArtifactError, match="--resume needs a run to go on with"):
         train_run(config(tmp_path / "none"), is_resumed=True)
-    with pytest.raises(ConfigError, match="--resume needs the configuration that the run began with"):
+    with pytest.raises(
+        ConfigError, match=r"--resume needs the configuration .* there: train\.seed was \d+ and is 8\. Undo"
+    ):
         train_run(config(run, train={"seed": 8}), is_resumed=True)
 
 

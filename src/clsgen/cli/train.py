@@ -64,8 +64,7 @@ def train(
     if show_text:
         raise RestrictedError("train: --show-text goes with --dry-run; training prints no text. Leave it out.")
     if launcher is not None:
-        code = launch(ranks_command(_without_launch(sys.argv[1:])), num_processes=num_processes)
-        raise typer.Exit(code)
+        raise typer.Exit(_launched(num_processes, settings))
     if num_processes != 1:
         raise ConfigError("train: --num-processes goes with --launch accelerate. Add it, or leave both out.")
     stop = StopOnSignal()
@@ -88,13 +87,26 @@ def train(
         console.print("\n".join([*models, f"Next:  clsgen eval {run}"]), soft_wrap=True)
 
 
+def _launched(num_processes: int, settings: RunConfig) -> int:
+    """Train in several processes; the exit status."""
+
+    def tell(rank: int, name: str) -> None:
+        hint = ", as the system does where memory is short" if name == "SIGKILL" else ""
+        killed = f"train: process {rank} of {num_processes} was ended by {name}{hint}."
+        print(f"clsgen: error: {killed} {_how_to_go_on(settings)}", file=sys.stderr)
+
+    return launch(ranks_command(_without_launch(sys.argv[1:])), num_processes=num_processes, on_killed=tell)
+
+
 def _tell_how_to_go_on(stopped: RunStopped, settings: RunConfig) -> None:
     if is_first():
-        is_begun = RunFolder(Path(settings.output)).config_file.is_file()
-        how = (
-            "Go on: the same command with --resume." if is_begun else "Nothing was written: run the same command again."
-        )
-        console.print(f"{stopped} {how}", soft_wrap=True)
+        console.print(f"{stopped} {_how_to_go_on(settings)}", soft_wrap=True)
+
+
+def _how_to_go_on(settings: RunConfig) -> str:
+    if RunFolder(Path(settings.output)).config_file.is_file():
+        return "Go on: the same command with --resume."
+    return "Nothing was written: run the same command again."
 
 
 def _without_launch(arguments: list[str]) -> list[str]:

@@ -8,28 +8,32 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 
 from clsgen.errors import ConfigError
+from clsgen.training.stopping import STARTER
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 5.0
 """How long the others have to say what is wrong, where one process failed."""
 
 
-def launch(command: Sequence[str], *, num_processes: int) -> int:
+def launch(
+    command: Sequence[str], *, num_processes: int, on_killed: Callable[[int, str], None] = lambda rank, name: None
+) -> int:
     """Run the command once a rank, and pass SIGTERM and SIGINT on to all of them.
 
     Args:
         command: Program and arguments; each process finds its place in RANK, LOCAL_RANK and WORLD_SIZE.
         num_processes: How many; on a machine with GPUs, one a GPU at most.
+        on_killed: Called with rank and signal, as in SIGKILL, of a process that was ended by one of its own.
 
     Returns:
-        0 where all left with 0; else the exit status of the first that failed, 128 + number where a signal ended it.
+        0 where all left with 0; else 128 + number where a signal ended one, or the status of the first that failed.
 
     Raises:
         ConfigError: There are fewer GPUs, or this process is one of several already.
@@ -41,8 +45,10 @@ def launch(command: Sequence[str], *, num_processes: int) -> int:
             f"train: --num-processes must be {torch.cuda.device_count()} or less, one a GPU; got {num_processes}."
         )
     processes: list[subprocess.Popen[bytes]] = []
+    passed_on: set[int] = set()
 
     def pass_on(number: int, frame: Any) -> None:
+        passed_on.add(number)
         for process in processes:
             if process.poll() is None:
                 process.send_signal(number)
@@ -51,11 +57,17 @@ def launch(command: Sequence[str], *, num_processes: int) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, pass_on))
         stack.callback(_end, processes)
-        shared = _environment(num_processes)
+        shared = _environment(num_processes) | {STARTER: str(os.getpid())}
         for rank in range(num_processes):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             processes.append(subprocess.Popen(command, env={**shared, **place}, start_new_session=True))
-        return _wait(processes)
+        failed = _wait(processes)
+        for rank, code in failed.items():
+            if code < 0:
+                if -code not in passed_on:
+                    on_killed(rank, signal.Signals(-code).name)
+                return 128 - code
+        return next(iter(failed.values()), 0)
 
 
 def ranks_command(arguments: Sequence[str]) -> list[str]:
@@ -74,18 +86,18 @@ def _environment(num_processes: int) -> dict[str, str]:
     return {**defaults, **os.environ, "MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place.items()}}
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Until all have left, or one has failed."""
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> dict[int, int]:
+    """Until all have left, or some have failed: rank -> status of these, as Popen has it; others fail after them."""
     while True:
         codes = [process.poll() for process in processes]
-        failed = [code for code in codes if code]
+        failed = {rank: code for rank, code in enumerate(codes) if code}
         if failed:
             deadline = time.monotonic() + GRACE_SECONDS
             while time.monotonic() < deadline and any(process.poll() is None for process in processes):
                 time.sleep(POLL_SECONDS)
-            return failed[0] if failed[0] > 0 else 128 - failed[0]
+            return failed
         if all(code == 0 for code in codes):
-            return 0
+            return {}
         time.sleep(POLL_SECONDS)
 
 

@@ -25,7 +25,7 @@ from clsgen.pipeline.prepare import Prepared, prepare, prepare_questions, summar
 from clsgen.pipeline.questions import hand_out, is_joint, link_same_files, part_configs, task_of
 from clsgen.training.checkpoints import last_whole_checkpoint
 from clsgen.training.objective import check_trackers, is_bfloat16, objective_of, training_arguments
-from clsgen.training.ranks import first, is_first, join, leave, num_ranks, obey, rank, together
+from clsgen.training.ranks import first, is_first, join, leave, missing_peers, num_ranks, obey, rank, together
 from clsgen.training.trainer import DualTrainer, early_stopping
 from clsgen.types import Example
 
@@ -42,6 +42,7 @@ class Fitted(NamedTuple):
     parts: Mapping[str, Prepared]
 
 
+@missing_peers()
 def train_run(
     config: RunConfig,
     *,
@@ -66,6 +67,7 @@ def train_run(
         ConfigError: The run directory exists (or, resuming, holds another configuration), or what is to be merged can't
             be.
         ArtifactError: Another process trains in the run directory.
+        TrainingError: Another process of the run is gone.
     """
     if is_merged and config.model.tuning == "activated":
         raise ConfigError("train: --merge needs an adapter that acts on every token; activated does not. Leave it out.")
@@ -309,16 +311,38 @@ def _check_same_steps(folder: RunFolder, config: RunConfig) -> None:
     num_now = config.train.gradient_accumulation * num_ranks()
     num_batches = read_record(manifest)["batches_per_step"] if manifest.is_file() else num_now
     free = {name: getattr(began.train, name) for name in ("gradient_accumulation", "fsdp")}
-    if began != config.model_copy(update={"train": config.train.model_copy(update=free)}):
+    same = config.model_copy(update={"train": config.train.model_copy(update=free)})
+    if began != same:
         raise ConfigError(
             f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
-            f"{folder.config_file.name} there. Undo the change, or choose another output."
+            f"{folder.config_file.name} there: {_difference(began, same)}. Undo the change, or choose another output."
+        )
+    if num_batches % num_ranks():
+        fitting = [str(number) for number in range(1, num_batches + 1) if num_batches % number == 0]
+        raise ConfigError(
+            f"{folder.path}: --resume needs steps of {num_batches} batches as before, which {num_ranks()} processes "
+            f"can't share. Start one of these numbers of them: {', '.join(fitting)}."
         )
     if num_batches != num_now:
         raise ConfigError(
             f"{folder.path}: --resume needs steps of {num_batches} batches as before; {num_ranks()} process(es) would "
-            f"take {num_now}. Set train.gradient_accumulation to {num_batches} over the number of processes."
+            f"take {num_now}. Set train.gradient_accumulation={num_batches // num_ranks()}."
         )
+
+
+def _difference(began: RunConfig, now: RunConfig) -> str:
+    """Each setting that is another one than before, with both values."""
+    before, after = _flat(began.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return ", ".join(f"{name} was {before.get(name)!r} and is {after.get(name)!r}" for name in names)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """section.key -> value."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _write_rows(folder: RunFolder, prepared: Prepared) -> dict[str, str]:

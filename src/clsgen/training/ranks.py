@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import datetime
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
-from clsgen.errors import ClsgenError, PeerError, RunStopped
+from clsgen.errors import ClsgenError, ConfigError, PeerError, RunStopped, TrainingError
 
 T = TypeVar("T")
 
 WAIT = datetime.timedelta(hours=1)
 """Longest that a process waits for the others, such as for the first one's reasons at an evaluation."""
+MEET = datetime.timedelta(minutes=10)
+"""Longest that a process waits for the others to start."""
+_PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class _Turn:
@@ -76,10 +83,80 @@ def obey() -> None:
 
 
 def join() -> None:
-    """Meet the other processes, where a launcher started several (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate warns
-        PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
+    """Meet the other processes, where a launcher started several (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
+
+    Raises:
+        ConfigError: A variable is missing, or no number.
+        TrainingError: The others did not come.
+    """
+    if not _is_one_of_several() or distributed.is_initialized():
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate warns
+    with _mortal():
+        try:
+            store, number, size = next(rendezvous("env://", timeout=MEET))
+            place = {"store": PrefixStore("clsgen", store), "rank": number, "world_size": size}
+            PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT, **place)
+        except distributed.DistError as error:
+            raise TrainingError(
+                f"train: {os.environ['WORLD_SIZE']} processes must meet at {os.environ['MASTER_ADDR']}:"
+                f"{os.environ['MASTER_PORT']} within {MEET.seconds // 60} minutes; {_first_line(error)}. Start all of "
+                "them, with an address that each can reach and a free port."
+            ) from error
+
+
+def _is_one_of_several() -> bool:
+    """Whether a launcher says so, and where the others are.
+
+    Raises:
+        ConfigError: It says so, and not where.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return False
+    missing = [name for name in _PLACE if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"train: WORLD_SIZE={os.environ['WORLD_SIZE']} says that this is one of several processes, and "
+            f"{', '.join(missing)} must then be set too. Start them by --launch, torchrun or srun, or unset WORLD_SIZE."
+        )
+    wrong = [name for name in _PLACE if name != "MASTER_ADDR" and not os.environ[name].isdecimal()]
+    if wrong:
+        raise ConfigError(f"train: {wrong[0]} must be a whole number; got {os.environ[wrong[0]]!r}. Set or unset it.")
+    return True
+
+
+@contextmanager
+def _mortal() -> Iterator[None]:
+    """Within it a signal to stop ends this process at once: Python's own handlers would wait for the others too."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def missing_peers() -> Iterator[None]:
+    """Within it, an exchange that another process left in the middle is an error in one sentence.
+
+    Raises:
+        TrainingError: Another process is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if num_ranks() == 1 or not (isinstance(error, distributed.DistError) or "/gloo/" in str(error)):
+            raise
+        raise TrainingError(
+            f"train: process {rank()} of {num_ranks()} lost another one, which was killed or failed; "
+            f"{_first_line(error)}. Go on: the same command with --resume."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """What a library says first, without its file names and advice."""
+    return str(error).partition("\n")[0].rpartition("] ")[2].partition(". This")[0].strip().rstrip(".")
 
 
 def end_at_once() -> None:

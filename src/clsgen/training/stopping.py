@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +14,11 @@ from transformers import TrainerCallback
 
 from clsgen.errors import RunStopped
 from clsgen.training.ranks import any_of, forget, leave, stop
+
+STARTER = "CLSGEN_STARTER"
+"""Environment variable of a process that another one started: the process id of that one."""
+_PR_SET_PDEATHSIG = 1
+"""Linux: the system sends this process a signal when the one that started it has ended."""
 
 
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
@@ -26,16 +34,27 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within it SIGTERM is a request to stop.
+        """Within it SIGTERM is a request to stop, and so is the end of the process that started this one.
 
         Raises:
             RunStopped: It came.
         """
         before = signal.signal(signal.SIGTERM, self._hear)
         try:
+            self._hear_of_starter()
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+
+    def _hear_of_starter(self) -> None:
+        """A starter that was killed tells nobody: its processes would train on, out of reach of the terminal."""
+        starter = os.environ.get(STARTER)
+        if starter is None:
+            return
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != int(starter):
+            self._hear(signal.SIGTERM, None)
 
     def _hear(self, number: int, frame: Any) -> None:
         if self._is_asked:  # twice: by the scheduler, and by the starter that passes it on
