@@ -250,7 +250,7 @@ def planning_hours(found: dict[str, float]) -> float:
 
 def _said(row: dict[str, Any]) -> str:
     """A measured row in a sentence."""
-    return f"{row['row']}, {row['measures']}: {row['ratio']:.2f} (`{row['command']}`)."
+    return f"{row['row']}, {row['measures']}, {row['direction']}: {row['ratio']:.2f} (`{row['command']}`)."
 
 
 if __name__ == "__main__":
