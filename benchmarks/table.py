@@ -150,8 +150,11 @@ def _training() -> list[Row]:
         joint = Side("rows.training:joint_step", batch)
         fine_tunes = Side("rows.peers_training:two_fine_tunes", batch, is_peer=True)
         trl = Side("rows.peers_training:trl_step", batch, is_peer=True)
+        compact = Side("rows.peers_training:trl_step", {**batch, "is_compact": True}, is_peer=True)
         found.append(Row(f"train-step-{vocabulary}", "two fine-tunes", joint, fine_tunes, bar=bar))
         found.append(Row(f"train-step-{vocabulary}-trl", "TRL SFTTrainer", joint, trl, bar=2.0))
+        peer_name = "TRL SFTTrainer, its loss at supervised tokens alone, as on a GPU"
+        found.append(Row(f"train-step-{vocabulary}-trl-compact", peer_name, joint, compact, bar=1.0))
     found.append(Row("train-memory", "two fine-tunes", joint, fine_tunes, bar=0.25, is_speedup=False, is_memory=True))
     epoch = {"model": small, "lengths": str(lengths_file(24)), "batch_size": 8, "num_target": 64}
     found.append(

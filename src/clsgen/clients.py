@@ -173,7 +173,7 @@ class FoldedEndpoint:
                 if is_last:
                     raise ClientError(
                         f"{self.endpoint}: the server must be reachable; {error or type(error).__name__}. Start it, or "
-                        "mend the address."
+                        "mend the address; the same `clsgen predict` then goes on where it stopped."
                     ) from error
                 time.sleep(2**number / 4)
                 continue
