@@ -27,7 +27,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, module: nn.Module) -> list[int]:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1, 64, 32), (5, 96, 384), (300, 1000, 64)])
+@pytest.mark.parametrize("shape", [(1, 64, 32), (3, 96, 40), (4, 64, 32), (2, 1290, 8), (5, 96, 384), (300, 1000, 64)])
 def test_the_product_is_the_modules(monkeypatch: pytest.MonkeyPatch, bias: bool, shape: tuple[int, int, int]) -> None:
     rows, num_in, num_out = shape
     torch.manual_seed(1)

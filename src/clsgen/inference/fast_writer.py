@@ -121,7 +121,8 @@ class FastWriter(Writer):
         going = list(range(len(writing)))
         while going:
             keys = [writing[at].key for at in going]
-            chosen = self._pick(logits_NV[[starts[at] + len(found[at]) for at in going]], keys)
+            rows = [starts[at] + len(found[at]) for at in going]
+            chosen = self._pick(logits_NV[rows[0] : rows[0] + 1] if len(rows) == 1 else logits_NV[rows], keys)
             for at, token in zip(going, chosen, strict=True):
                 found[at].append(token)
             going = [at for at in going if self._is_guessed(writing[at], found[at])]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_RUN = 2
-"""Ids that must stand there already before the next ones are guessed."""
-_GUESSED = 12
-"""Ids guessed at a time, about a short sentence: one more costs little beside reading the weights once."""
+_GUESSED = {2: 11, 1: 3}
+"""Ids that must stand there already -> ids guessed after them, the longest run first.
+
+Two are followed by about a short sentence: so many more cost little beside reading the weights once. One is followed by
+as few as cost next to nothing (see `model.products`), as they are wrong more often than not.
+"""
 
 
 class Lookup:
@@ -30,11 +32,15 @@ class Lookup:
         """Ids that follow."""
         for token in ids:
             # a run is known once something follows it, so the latest one finds the one before it
-            if len(self._ids) >= _RUN:
-                self._after[tuple(self._ids[-_RUN:])] = len(self._ids)
+            for run in _GUESSED:
+                if len(self._ids) >= run:
+                    self._after[tuple(self._ids[-run:])] = len(self._ids)
             self._ids.append(token)
 
     def guess(self) -> list[int]:
-        """The ids that may come next; [] where the last ones are new."""
-        start = self._after.get(tuple(self._ids[-_RUN:]))
-        return [] if start is None else self._ids[start : start + _GUESSED]
+        """The ids that may come next; [] where the last one is new."""
+        for run, num_guessed in _GUESSED.items():
+            start = self._after.get(tuple(self._ids[-run:]))
+            if start is not None:
+                return self._ids[start : start + num_guessed]
+        return []

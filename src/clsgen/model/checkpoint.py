@@ -45,6 +45,7 @@ from clsgen.model.card import model_card
 from clsgen.model.decision import DecisionRule
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
+from clsgen.model.placement import on_large_pages
 from clsgen.model.similar import SimilarRows
 from clsgen.types import EMBEDDED, TaskSpec
 
@@ -168,12 +169,11 @@ def load_bundle(
     tokenizer = backbone.load_tokenizer(str(folder))
     renderer = Renderer(Template.from_json(read_record(folder / "template.json")), tokenizer)
     renderer.check_golden()
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if language_model is None:
-        language_model = _load_language(folder, record, base_record, base_path=base)
+        language_model = _load_language(folder, record, base_record, base, device)
     head = _load_head(folder, backbone.hidden_size(language_model), spec.num_labels)
     model = DualModel(language_model, head, tuning=record["tuning"], starts_at=record.get("starts_at"))
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     return Bundle(
         model=model.to(device).eval(),
         renderer=renderer,
@@ -303,21 +303,29 @@ def _link(source: str, target: str) -> str:
 
 
 def _load_language(
-    folder: Path, record: Mapping[str, Any], base: BaseRecord, *, base_path: str | None = None
+    folder: Path, record: Mapping[str, Any], base: BaseRecord, base_path: str | None, device: torch.device
 ) -> torch.nn.Module:
     tuning = record["tuning"]
     if base.weights_sha256 is None:
         _check_readable(folder / "model.safetensors")
         language_model: torch.nn.Module = backbone.load_backbone(str(folder), dtype=record["dtype"])
+        _place(language_model, device)
     else:
         source = find_base(folder, base, base_path)
         language_model = backbone.load_backbone(
             source, revision=base.revision, dtype=record["dtype"], is_quantized=tuning == "qlora"
         )
+        _place(language_model, device)
         if tuning in backbone.ADAPTED:
             state = _read_tensors(folder / ADAPTER_FILE)
             language_model = backbone.load_adapter(backbone.base_of(language_model), folder, state)
     return language_model
+
+
+def _place(language_model: torch.nn.Module, device: torch.device) -> None:
+    """Before an adapter comes: models that share a base keep theirs, and drop the rest."""
+    if device.type == "cpu":
+        on_large_pages(language_model)
 
 
 def _load_head(folder: Path, width: int, num_labels: int) -> ClassHead:

@@ -1,7 +1,8 @@
 """Which matrix products are fast here, and float32 ones by a faster library than PyTorch's own choice.
 
 PyTorch gives float32 products to MKL, which runs its older code on processors that are not Intel's. oneDNN, which comes
-with PyTorch too and does its bfloat16 products, is twice as fast there: `scripts/measure_products.py`.
+with PyTorch too and does its bfloat16 products, is twice as fast there. MKL again is the fastest for a few rows where
+the weights stand on the left of a product with two columns or four. `scripts/measure_products.py` measures both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
+
+_FEW = 4
+"""Rows that are multiplied from the right, so many at most."""
+_NARROW = 1280
+"""Inputs of a layer for which that is the faster way, so many at most."""
 
 
 def keep_few() -> None:
@@ -35,8 +42,18 @@ def linear(module: nn.Module, input_TD: Tensor) -> Tensor:
     if plain is None or not _suits(input_TD, plain.weight):
         output: Tensor = module(input_TD)
         return output
+    if len(input_TD) <= _FEW and plain.in_features <= _NARROW:
+        return _of_few(plain, input_TD)
     found: Tensor = torch.ops.mkldnn._linear_pointwise(input_TD, plain.weight, plain.bias, "none", [], "")
     return found
+
+
+def _of_few(plain: nn.Linear, input_TD: Tensor) -> Tensor:
+    """The product with the weights on the left; rows of zeros make one row two, and three four."""
+    num_rows = len(input_TD)
+    columns_DT = pad(input_TD, (0, 0, 0, num_rows % 2)).T
+    found_TD = torch.mm(plain.weight, columns_DT).T[:num_rows].contiguous()
+    return found_TD if plain.bias is None else found_TD + plain.bias
 
 
 def _plain(module: nn.Module) -> nn.Linear | None:
