@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import tiny
+from clsgen.inference.engine import Part
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.no_repeat import NoRepeat
 from clsgen.inference.plain_engine import PlainEngine
@@ -51,3 +52,19 @@ def test_no_run_is_written_twice_and_the_first_ids_are_the_greedy_ones(written):
 def test_a_batch_is_its_rows_alone(written):
     prompts, write = written
     assert write(prompts, pick=NoRepeat(3)) == [write([prompt], pick=NoRepeat(3))[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize("kind", [PlainEngine, FastEngine])
+def test_parts_read_one_after_another_do_not_see_each_other(kind, tmp_path):
+    built = tiny.dual(tiny.save("llama", tmp_path / "llama"))
+    engine = kind(built.model, pad_id=built.pad_id, end_id=-1)
+    prompts = [built.renderer.prompt(row.document) for row in tiny.examples(4)]
+    forced = built.renderer.forced("free")
+
+    def parts(*groups):
+        for rows in groups:
+            read = engine.prefill([prompts[row] for row in rows])
+            yield Part(list(rows), read, [forced] * len(rows), [40] * len(rows))
+
+    alone = {row: dict(engine.write(parts((row,)), pick=NoRepeat(2)))[row] for row in range(4)}
+    assert dict(engine.write(parts((2, 0), (1,), (3,)), pick=NoRepeat(2))) == alone

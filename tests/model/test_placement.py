@@ -54,3 +54,11 @@ def test_they_train_and_save_as_before(tmp_path: object) -> None:
 
 def test_a_model_without_weights_is_left_alone() -> None:
     on_large_pages(nn.Identity())
+
+
+def test_a_kernel_without_large_pages_leaves_the_weights_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 9999)  # the kernel refuses advice that it does not know
+    model = Tied()
+    where = model.odd.data_ptr()
+    on_large_pages(model)
+    assert model.odd.data_ptr() == where

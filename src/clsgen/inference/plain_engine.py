@@ -47,6 +47,21 @@ class Padded(Prefilled):
         )
 
 
+class _Named(Pick):
+    """Chooses for the rows of one part, which count from 0, by the keys that the caller knows them by."""
+
+    def __init__(self, pick: Pick, keys: Sequence[int]) -> None:
+        self._pick, self._keys = pick, keys
+
+    def __call__(self, logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
+        """The next ids."""
+        return self._pick(logits_NV, [self._keys[row] for row in rows])
+
+    def forget(self, row: int) -> None:
+        """A row has ended."""
+        self._pick.forget(self._keys[row])
+
+
 class PlainEngine(Engine):
     """Reads any architecture."""
 
@@ -84,7 +99,8 @@ class PlainEngine(Engine):
     @torch.inference_mode()
     def _written(self, part: Part, pick: Pick) -> list[Generated]:
         written: list[list[int]] = [[] for _ in part.keys]
-        for step in self.steps(part.prefilled, part.forced, max_new_tokens=part.max_new_tokens, pick=pick):
+        named = _Named(pick, part.keys)
+        for step in self.steps(part.prefilled, part.forced, max_new_tokens=part.max_new_tokens, pick=named):
             for row, ids in step.items():
                 written[row] += ids
         return [self.ended(ids) for ids in written]
@@ -121,6 +137,8 @@ class PlainEngine(Engine):
             done = {
                 row for row, token in written.items() if token == self.end_id or num_written[row] == max_new_tokens[row]
             }
+            for row in done:
+                pick.forget(row)
             if done:
                 kept = [index for index, row in enumerate(pending) if row not in done]
                 pending = {row: ids for row, ids in pending.items() if row not in done}
@@ -186,7 +204,7 @@ class PlainWriter(Writer):
 
     def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
         """Let a row write; see `Writer`."""
-        pick = _Named(self._pick, key)
+        pick = _Named(self._pick, [key])
         self._rows[key] = self._engine.steps(prefilled, [forced], max_new_tokens=[max_new_tokens], pick=pick)
         self._left[key] = max_new_tokens
 
@@ -204,14 +222,3 @@ class PlainWriter(Writer):
             if ids[-1] == self._engine.end_id or not self._left[key]:
                 self.drop(key)
         return found
-
-
-class _Named(Pick):
-    """A choice for the only row of a batch, under the row's own name."""
-
-    def __init__(self, pick: Pick, key: int) -> None:
-        self._pick, self._key = pick, key
-
-    def __call__(self, logits_NV: Tensor, rows: Sequence[int]) -> list[int]:
-        """The next id."""
-        return self._pick(logits_NV, [self._key] * len(rows))

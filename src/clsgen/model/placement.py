@@ -34,8 +34,11 @@ def on_large_pages(model: nn.Module) -> None:
         starts.append(starts[-1] + -(-weight.nbytes // _ALIGNED) * _ALIGNED)
     if starts[-1] == 0:
         return
-    area = mmap.mmap(-1, starts[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    area.madvise(mmap.MADV_HUGEPAGE)
+    try:
+        area = mmap.mmap(-1, starts[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        area.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a kernel without large pages, or too little memory for a copy
+        return
     for weight, start in zip(weights, starts, strict=False):
         if weight.numel():
             moved = torch.frombuffer(area, dtype=weight.dtype, count=weight.numel(), offset=start).view(weight.shape)
