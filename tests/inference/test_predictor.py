@@ -59,6 +59,16 @@ def test_questions_about_a_document_are_answered_as_alone(classifier):
         assert alone.explanation == each.explanation
 
 
+def test_one_string_is_no_list_of_questions(classifier):
+    with pytest.raises(ConfigError, match="Put it in a list"):
+        classifier.predict_questions("A note.", "Is it?")
+
+
+def test_an_engine_that_is_not_known_is_refused(bundle):
+    with pytest.raises(ConfigError, match="must be auto or plain; got 'fast'"):
+        Classifier(bundle, engine="fast")
+
+
 def test_a_prior_moves_the_odds_by_its_ratio(classifier):
     before = classifier.predict_proba(ROWS[:3])
     prevalence = np.array(classifier.bundle.calibrator.prevalence)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clsgen.data.template import Prompt
+from clsgen.errors import ConfigError
 from clsgen.inference.engine import Engine, Generated, Part, Pick, likeliest
 from clsgen.inference.fast_writer import FastWriter, Packed
 from clsgen.inference.plain_engine import PlainEngine
@@ -140,7 +141,12 @@ def make_engine(model: DualModel, *, pad_id: int, end_id: int, kind: str = "auto
         pad_id: A reserved id.
         end_id: Where an explanation ends.
         kind: auto: fast where it reads the architecture, else plain; plain.
+
+    Raises:
+        ConfigError: Another kind.
     """
+    if kind not in ("auto", "plain"):
+        raise ConfigError(f"engine must be auto or plain; got {kind!r}. auto takes the fast one wherever it can.")
     if kind == "auto" and can_read(model.eval().language_model):
         return FastEngine(model, pad_id=pad_id, end_id=end_id)
     return PlainEngine(model, pad_id=pad_id, end_id=end_id)

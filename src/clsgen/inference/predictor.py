@@ -202,7 +202,12 @@ class Classifier:
 
         Returns:
             One prediction a question, in their order; their ids are "0", "1", and so on.
+
+        Raises:
+            ConfigError: Questions that are no list.
         """
+        if isinstance(questions, str):
+            raise ConfigError("predict_questions: questions must be a list of texts; got one string. Put it in a list.")
         examples = [Example(str(number), document, question) for number, question in enumerate(questions)]
         return self.predict(examples, explain=explain, mode=mode)
 
