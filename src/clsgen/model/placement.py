@@ -1,8 +1,8 @@
 """Where the weights of a model that is only asked lie in a processor's memory.
 
 Weight files are mapped into memory as they are, so that tensors begin at any odd byte and lie on pages of four
-kilobytes. A token that is written reads every weight once: from aligned memory on large pages that is a tenth faster or
-more, for a copy made once (docs/benchmarks).
+kilobytes. A token that is written reads every weight once: from aligned memory on large pages that is faster, for a
+copy made once (docs/decisions/0018).
 """
 
 from __future__ import annotations
