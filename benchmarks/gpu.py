@@ -30,7 +30,7 @@ from clsgen.config.training import TrainSettings
 from clsgen.data.template import Prompt
 from clsgen.inference.engine import Part
 from clsgen.inference.fast_engine import FastEngine
-from clsgen.model import backbone
+from clsgen.model import adapter, backbone
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
 from clsgen.training.objective import objective_of, training_arguments
@@ -175,7 +175,7 @@ def dual_model(shape: Shape) -> DualModel:
     torch.manual_seed(0)
     with device():
         base = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    adapted = backbone.add_lora(base.eval(), rank=RANK, alpha=2.0 * RANK, dropout=0.0, targets=None)
+    adapted = adapter.add_lora(base.eval(), rank=RANK, alpha=2.0 * RANK, dropout=0.0, targets=None)
     return DualModel(adapted, ClassHead(shape.width, 2), tuning="lora").to(device())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clsgen.data.batch import EncodedExample, collate
-from clsgen.model import backbone
+from clsgen.model import adapter, backbone
 from clsgen.model.decoder import can_read
 from clsgen.model.dual import DualModel
 from clsgen.model.head import ClassHead
@@ -33,7 +33,7 @@ def dual_model(model: str, starts_at: str | None = None) -> DualModel:
     """The model that is trained, read as a run on a processor reads it."""
     torch.manual_seed(0)
     base = backbone.load_backbone(model)
-    adapted = backbone.add_lora(base, rank=RANK, alpha=ALPHA, dropout=0.0, targets=None)
+    adapted = adapter.add_lora(base, rank=RANK, alpha=ALPHA, dropout=0.0, targets=None)
     head = ClassHead(backbone.hidden_size(adapted), 2)
     dual = DualModel(adapted, head, tuning="lora" if starts_at is None else "activated", starts_at=starts_at)
     dual.is_packed = can_read(adapted)

@@ -125,6 +125,29 @@ def read_record(file: Path) -> dict[str, Any]:
     return record
 
 
+def require_model(folder: Path) -> None:
+    """Refuse what is no model directory.
+
+    Raises:
+        ArtifactError: There is no clsgen.json.
+    """
+    if not (folder / "clsgen.json").is_file():
+        raise ArtifactError(
+            f"{folder} must be a clsgen model directory (clsgen.json); it is not. Give run/model, or "
+            "run/questions/NAME of a run that asks several questions."
+        )
+
+
+def model_record(folder: Path) -> dict[str, Any]:
+    """What clsgen.json of a model directory says.
+
+    Raises:
+        ArtifactError: This is no model directory, or the file is broken.
+    """
+    require_model(folder)
+    return read_record(folder / "clsgen.json")
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's content.
 

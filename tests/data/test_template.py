@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import tiny
 from clsgen.data.template import FALLBACK_CHAT_TEMPLATE, Renderer, Template, build_template, sealed
-from clsgen.errors import ArtifactError, DataError, TemplateError
+from clsgen.errors import ArtifactError, ConfigError, DataError, TemplateError
 
 
 def renderer_of(family: str, **changes) -> Renderer:
@@ -160,6 +161,15 @@ def test_an_explanation_longer_than_its_room_is_no_target_rather_than_half_of_on
 
 
 @pytest.mark.slow
+def test_room_that_the_words_before_a_reason_fill_is_refused(renderer):
+    longest = max(len(renderer.forced("decision", label)) for label in tiny.SPEC.labels)
+    renderer.check_room("free", "decision")
+    for room, is_enough in ((longest, False), (longest + 1, True)):
+        made = Renderer(dataclasses.replace(renderer.template, max_explanation_tokens=room), tiny.tokenizer("llama"))
+        with nullcontext() if is_enough else pytest.raises(ConfigError, match=f"must be above {longest}, .* decision"):
+            made.check_room("free", "decision")
+
+
 def test_the_date_is_frozen_in_the_artifact(tmp_path):
     """The same saved template renders the same prompt under two dates (trap 33)."""
     made = renderer_of("llama")

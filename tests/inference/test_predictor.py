@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, ConfigError, DataError, HardwareError
 from clsgen.inference import batch as batch_module
 from clsgen.inference.batch import predict_file
+from clsgen.inference.panel import Panel
 from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import save_bundle
 from clsgen.types import Example
@@ -226,8 +228,32 @@ def test_an_unknown_or_absent_device_is_refused(bundle, tmp_path):
     with pytest.raises(ConfigError, match="device must be cpu, cuda or mps; got 'foo'"):
         Classifier.from_pretrained(tmp_path / "m", device="foo")
     if not torch.cuda.is_available():
-        with pytest.raises(HardwareError, match="there is no CUDA device"):
-            Classifier.from_pretrained(tmp_path / "m", device="cuda")
+        for kind, given in ((Classifier, tmp_path / "m"), (Panel, {"a": tmp_path / "m"})):
+            with pytest.raises(HardwareError, match="one that is here; got 'cuda', and there are 0 of that kind"):
+                kind.from_pretrained(given, device="cuda")
+    with pytest.raises(ConfigError, match="device must be cpu, cuda or mps; got 'foo'"):
+        Panel.from_pretrained({"a": tmp_path / "m"}, device="foo")
+    with pytest.raises(HardwareError, match="one that is here; got 'cpu:1', and there are 1 of that kind"):
+        Classifier.from_pretrained(tmp_path / "m", device="cpu:1")
+
+
+def test_a_panel_of_what_is_no_model_says_so(tmp_path):
+    with pytest.raises(ArtifactError, match=r"must be a clsgen model directory \(clsgen.json\); it is not"):
+        Panel.from_pretrained({"a": tmp_path / "none"})
+
+
+def test_a_model_without_room_for_a_reason_is_refused_before_it_writes(tmp_path):
+    bundle = tiny.bundle_of(tiny.dual(tiny.save("llama", tmp_path / "base")))
+    renderer = bundle.renderer
+    longest = max(len(renderer.forced("decision", label)) for label in bundle.spec.labels)
+    renderer.template = replace(renderer.template, max_explanation_tokens=longest)
+    for engine in ("auto", "plain"):
+        classifier = Classifier(bundle, engine=engine)
+        for mode in ("free", "decision"):
+            refused = pytest.raises(ConfigError, match=f"max_explanation_tokens must be above {longest}")
+            with refused if mode == "decision" else nullcontext():
+                classifier.predict(["sun"], explain="all", mode=mode)
+        assert classifier.predict(["sun"])[0].explanation is None
 
 
 def test_a_model_is_found_from_inside_its_directory(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -11,7 +13,7 @@ from clsgen.data.batch import collate, encode_examples
 from clsgen.errors import ModelError
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.plain_engine import PlainEngine
-from clsgen.model import backbone
+from clsgen.model import adapter, backbone
 from clsgen.model.losses import class_loss, token_loss
 
 
@@ -37,7 +39,7 @@ def by_stock(built, row):
     """Hidden states after the start, by two calls of the stock forward: the base's cache, then the adapter."""
     ids, start = torch.tensor([row.prompt_ids + row.target_ids[:-1]]), start_of(built, row)
     body, cache = backbone.body_of(built.model.language_model), DynamicCache()
-    with torch.no_grad(), backbone.adapter_off(built.model.language_model):
+    with torch.no_grad(), adapter.adapter_off(built.model.language_model):
         body(input_ids=ids[:, :start], past_key_values=cache, use_cache=True)
     after = body(input_ids=ids[:, start:], past_key_values=cache, use_cache=True).last_hidden_state[0]
     return after[len(row.prompt_ids) - 1 - start :]  # from the decision position on
@@ -95,7 +97,7 @@ def test_nothing_before_the_start_feels_the_adapter(base):
         for a, b in zip(old, new, strict=True)
     )
     stock = DynamicCache()
-    with torch.no_grad(), backbone.adapter_off(built.model.language_model):
+    with torch.no_grad(), adapter.adapter_off(built.model.language_model):
         ids = torch.tensor([row.prompt_ids[: row.document_end]])
         backbone.body_of(built.model.language_model)(input_ids=ids, past_key_values=stock, use_cache=True)
     for (key, value), layer in zip(before.layers, stock.layers, strict=True):
@@ -131,6 +133,24 @@ def test_serving_gives_what_training_saw_by_either_engine(built):
     row = rows[0]._replace(target_ids=[*built.renderer.forced("free"), *texts[0][0].ids, 0])
     written = built.model.vocabulary_logits(by_stock(built, row)).argmax(-1)[-len(texts[0][0].ids) - 1 :]
     assert written.tolist()[: len(texts[0][0].ids)] == texts[0][0].ids
+
+
+@pytest.mark.parametrize("kind", [PlainEngine, FastEngine])
+def test_threads_that_ask_at_once_get_the_answers_of_one(built, kind):
+    engine = kind(built.model, pad_id=built.pad_id, end_id=built.renderer.template.end_id)
+    prompts = [built.renderer.prompt(example.document) for example in tiny.examples(8)]
+    forced = [built.renderer.forced("free")]
+
+    def ask(prompt):
+        found = engine.prefill([prompt])
+        return found.class_logits_BC, engine.generate(found, forced, max_new_tokens=6)
+
+    alone = [ask(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(ask, prompts * 8))
+    for at, (logits_BC, texts) in enumerate(together):
+        assert torch.allclose(logits_BC, alone[at % 8][0], atol=1e-5)
+        assert texts == alone[at % 8][1]
 
 
 def test_where_the_adapter_starts_matters(base):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -12,7 +14,7 @@ from transformers import LlamaForCausalLM
 
 import tiny
 from clsgen.errors import ArtifactError, HardwareError, ModelError
-from clsgen.model import backbone
+from clsgen.model import adapter, backbone
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -143,22 +145,51 @@ def test_qlora_without_cuda_is_one_clear_error():
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_lora_targets_are_the_architectures_projections(family):
     model = tiny.backbone(family, 60)
-    wrapped = backbone.add_lora(model, rank=2, alpha=4.0, dropout=0.0, targets=None)
-    wanted = set(backbone.lora_targets(backbone.base_of(wrapped)))
+    wrapped = adapter.add_lora(model, rank=2, alpha=4.0, dropout=0.0, targets=None)
+    wanted = set(adapter.lora_targets(backbone.base_of(wrapped)))
     assert "lm_head" not in wanted
     assert len(wanted) >= 3
 
 
 def test_unknown_targets_are_an_error():
     with pytest.raises(ModelError, match=r"model\.lora\.targets must name layers of the backbone"):
-        backbone.add_lora(tiny.backbone("llama", 60), rank=2, alpha=4.0, dropout=0.0, targets=["no_such_layer"])
+        adapter.add_lora(tiny.backbone("llama", 60), rank=2, alpha=4.0, dropout=0.0, targets=["no_such_layer"])
+
+
+_LITTLE_MEMORY = """
+import resource
+from clsgen.errors import HardwareError
+from clsgen.model.backbone import load_backbone
+load_backbone("embedded")  # whatever else takes memory is there
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**22, -1))
+try:
+    load_backbone("embedded")
+except HardwareError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_too_little_memory_is_not_the_models_fault():
+    ran = subprocess.run([sys.executable, "-c", _LITTLE_MEMORY], capture_output=True, text=True, check=True)
+    assert "there must be memory for the weights of 'embedded'" in ran.stdout
+
+
+@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+def test_an_adapter_of_a_shared_table_is_refused(target):
+    """Added into one of the two it would change the other, and the class logits with it."""
+    options = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "targets": ["q_proj", target]}
+    with pytest.raises(ModelError, match="which are one table"):
+        adapter.add_lora(tiny.backbone("llama", 60, is_tied=True), **options)
+    adapter.add_lora(tiny.backbone("llama", 60, is_tied=False), **options)
 
 
 def test_an_architecture_without_known_names_asks_for_targets():
     model = tiny.backbone("gpt2", 60)
     model.config.model_type = "unheard-of"
     with pytest.raises(ModelError, match=r"model\.lora\.targets must be given for the architecture 'unheard-of'"):
-        backbone.lora_targets(model)
+        adapter.lora_targets(model)
 
 
 def test_scratch_weights_follow_the_seed_and_leave_the_generator_alone():

@@ -15,7 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from clsgen.model import backbone
+from clsgen.model import adapter, backbone
 from clsgen.model.decoder import Decoder, Kept, can_read
 
 SHAPE = {
@@ -42,8 +42,19 @@ def make(kind: str, **settings: object):
     return model_class(config_class(**SHAPE, **settings)).eval()
 
 
+ROPES = {
+    "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64},
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 128},
+    "linear": {"factor": 2.0},
+}
+
 READ = {
     "llama": make("llama"),
+    "llama with biases": make("llama", attention_bias=True, mlp_bias=True),
+    **{
+        f"llama with {kind} angles": make("llama", rope_parameters={"rope_type": kind, "rope_theta": 1e4, **rope})
+        for kind, rope in ROPES.items()
+    },
     "mistral": make("mistral", sliding_window=None),
     "qwen2": make("qwen2"),
     "qwen3": make("qwen3", head_dim=32),
@@ -54,7 +65,7 @@ READ = {
 def model(request):
     if request.param != "lora":
         return READ[request.param]
-    wrapped = backbone.add_lora(make("llama"), rank=4, alpha=8.0, dropout=0.1, targets=None)
+    wrapped = adapter.add_lora(make("llama"), rank=4, alpha=8.0, dropout=0.1, targets=None)
     for name, parameter in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)

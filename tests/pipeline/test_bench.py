@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 import tiny
 from clsgen.inference.predictor import Classifier
 from clsgen.model.checkpoint import save_bundle
+from clsgen.pipeline import bench as module
 from clsgen.pipeline.bench import bench
 
 TEXTS = [row.document for row in tiny.examples(6)]
@@ -45,7 +47,33 @@ def test_the_command_shows_the_figures_and_writes_them(command, folder, tmp_path
     for words in ("3 texts of", "texts/s", "peak memory", "reading takes", "writing one text takes"):
         assert words in ran.out
     assert json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))["num_texts"] == 3
-    texts.write_text("\n \n", encoding="utf-8")
-    ran = command("bench", folder, "--documents", texts)
-    assert ran.code == 2
-    assert "holds none" in ran.err
+
+
+def test_documents_that_are_none_are_one_clear_error(command, folder, tmp_path):
+    cases = (
+        (b"\n \n", "holds none"),
+        (b'["a", 3]', "entry 1"),
+        (b'["a", " "]', "entry 1"),
+        (b'["a"', "a JSON list of texts"),
+        (b"\xff\xfea", "in UTF-8"),
+        (None, "No such file"),
+    )
+    for number, (content, words) in enumerate(cases):
+        texts = tmp_path / f"{number}.json"
+        if content is not None:
+            texts.write_bytes(content)
+        ran = command("bench", folder, "--documents", texts)
+        assert ran.code == 2, content
+        assert words in " ".join(ran.err.split())
+        assert "Traceback" not in ran.err
+    assert "directory" in command("bench", folder, "--documents", tmp_path).err
+
+
+def test_the_bound_is_timed_by_the_products_that_the_engine_does(monkeypatch):
+    asked = []
+    real = module.linear
+    monkeypatch.setattr(module, "linear", lambda layer, rows: asked.append(rows.dtype) or real(layer, rows))
+    found = module.probe(torch.device("cpu"), torch.float32)
+    assert asked == [torch.float32] * 5
+    assert found.flops > 1e9
+    assert found.bandwidth > 1e8

@@ -74,7 +74,8 @@ def test_it_gives_probabilities_labels_and_reasons_of_any_container_of_texts(fit
         assert fitted.predict(given).tolist() == fitted.classes_[probs.argmax(axis=1)].tolist()
     assert fitted.score(series, Y) == accuracy_score(Y, fitted.predict(X)) > 0.8
     reasons = fitted.explain(X[:3], mode="decision")
-    assert [row.probs["sun"] for row in reasons] == probs[:3, 1].tolist()
+    # another batch is another order of sums
+    np.testing.assert_allclose([row.probs["sun"] for row in reasons], probs[:3, 1], rtol=0, atol=1e-6)
     assert all(row.explanation is not None and row.mode == "decision" for row in reasons)
 
 

@@ -445,7 +445,7 @@ def test_merge_makes_the_directory_whole(tmp_path):
 
 
 def test_a_merge_that_moves_probabilities_is_refused(tmp_path, monkeypatch):
-    from clsgen.model import backbone
+    from clsgen.model import adapter
     from clsgen.pipeline import train as module
 
     base = tiny.save("llama", tmp_path / "base")
@@ -456,7 +456,7 @@ def test_a_merge_that_moves_probabilities_is_refused(tmp_path, monkeypatch):
             parameter.data = parameter.data.to("cpu").half().float() * 1.05
         return merged
 
-    monkeypatch.setattr(backbone, "merge_adapter", lossy)
+    monkeypatch.setattr(adapter, "merge_adapter", lossy)
     with pytest.raises(ArtifactError, match="merging must leave every probability within"):
         module.train_run(
             config(

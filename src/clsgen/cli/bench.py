@@ -11,7 +11,7 @@ import typer
 from clsgen.artifacts import write_json_atomic
 from clsgen.cli.console import console, quiet_libraries
 from clsgen.cli.models import ModelName, Revision
-from clsgen.errors import ConfigError
+from clsgen.errors import DataError
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.bench import bench as measure
 from clsgen.tasks.synthetic import generate_notes
@@ -42,12 +42,21 @@ def bench(
 def _texts(file: Path | None, num_documents: int) -> list[str]:
     if file is None:
         return [note.document for note in generate_notes(num_documents, length="short", prevalence=0.2, seed=0)]
-    text = file.read_text(encoding="utf-8")
-    found = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
-    texts = [each for each in found if isinstance(each, str) and each.strip()]
-    if not texts:
-        raise ConfigError(f"bench: --documents must hold texts, a JSON list or one a line; {file} holds none.")
-    return texts[:num_documents]
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = (
+            json.loads(text) if text.lstrip().startswith("[") else [each for each in text.splitlines() if each.strip()]
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"--documents must be a file in UTF-8, a JSON list of texts or a text a line; {error}."
+        ) from None
+    for number, each in enumerate(found):
+        if not isinstance(each, str) or not each.strip():
+            raise DataError(f"--documents must hold texts alone; entry {number} of {file} is {each!r}.")
+    if not found:
+        raise DataError(f"--documents must hold texts, a JSON list or one a line; {file} holds none.")
+    return found[:num_documents]
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

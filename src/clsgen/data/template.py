@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from clsgen.data.tokenizer import PlainEncoder
-from clsgen.errors import ArtifactError, DataError, TemplateError
+from clsgen.errors import ArtifactError, ConfigError, DataError, TemplateError
 from clsgen.types import ExplanationMode, TaskSpec
 
 Truncation = Literal["head", "tail", "middle"]
@@ -235,6 +235,21 @@ class Renderer:
         if decision is None:
             raise ValueError("decision mode needs the decided label")
         return prefix + self._plain.encode(f" {decision}. Reason:")
+
+    def check_room(self, *modes: ExplanationMode) -> None:
+        """Refuse explanations that could not be a word long.
+
+        Raises:
+            ConfigError: The words put before a reason take all the room that it has, for some label.
+        """
+        room = self.template.max_explanation_tokens
+        for mode in modes:
+            longest = max(len(self.forced(mode, label)) for label in self.template.labels)
+            if longest >= room:
+                raise ConfigError(
+                    f"model.max_explanation_tokens must be above {longest}, the tokens that are put before a reason in "
+                    f"mode {mode}; got {room}. Train with more, or without explanations (train.explanation_weight: 0)."
+                )
 
     def target(self, explanation: str, label: str | None, mode: ExplanationMode) -> list[int] | None:
         """Ids that training supervises after the decision position; None where they exceed the room for them.

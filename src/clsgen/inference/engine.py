@@ -10,13 +10,28 @@ forward; `fast` (fast_engine.py) gives the same numbers for the common ones with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 from clsgen.data.template import Prompt
 from clsgen.model.dual import DualModel
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def asks(method: _Method) -> _Method:
+    """Decorates methods that run `self.model`: without a graph, and by one thread at a time where it needs that."""
+
+    @wraps(method)
+    def asking(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(), self.model.turn():
+            return method(self, *args, **kwargs)
+
+    return cast(_Method, asking)
 
 
 class Prefilled(ABC):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 
-import torch
 from torch import Tensor
 
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError
-from clsgen.inference.engine import Engine, Generated, Part, Pick, likeliest
+from clsgen.inference.engine import Engine, Generated, Part, Pick, asks, likeliest
 from clsgen.inference.fast_writer import FastWriter, Packed
 from clsgen.inference.plain_engine import PlainEngine
 from clsgen.model.decoder import Decoder, Kept, can_read
@@ -56,14 +55,14 @@ class FastEngine(Engine):
             room -= num_tokens
         return batches
 
-    @torch.inference_mode()
+    @asks
     def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
         hidden_BD, _ = self._read(prompts, keeps=False)
         class_logits_BC: Tensor = self.model.head(hidden_BD)
         return class_logits_BC.cpu()
 
-    @torch.inference_mode()
+    @asks
     def prefill(self, prompts: Sequence[Prompt]) -> Packed:
         """Read prompts once, for both heads."""
         hidden_BD, kept = self._read(prompts, keeps=True)
@@ -89,8 +88,10 @@ class FastEngine(Engine):
     def _known(self, rows: Set[tuple[int, ...]]) -> dict[tuple[int, ...], Kept]:
         """Keys and values of rows, which are read where they are not remembered."""
         memory = {} if self.memory is None else self.memory
-        memory.update(self.model.read_before({row for row in rows if row not in memory}))
-        return memory
+        known = {row: kept for row in rows if (kept := memory.get(row)) is not None}
+        new = self.model.read_before(rows - known.keys())
+        memory.update(new)
+        return known | new  # and not the memory, which another thread may empty meanwhile
 
     def writer(self, pick: Pick = likeliest) -> FastWriter:
         """Rows that write together; see `Writer`."""

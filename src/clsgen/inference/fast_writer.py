@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from clsgen.inference.engine import Pick, Prefilled, Writer
+from clsgen.inference.engine import Pick, Prefilled, Writer, asks
 from clsgen.inference.lookup import Lookup
 from clsgen.model.decoder import Decoder, Kept
 from clsgen.model.dual import DualModel
@@ -67,7 +67,7 @@ class FastWriter(Writer):
     """
 
     def __init__(self, model: DualModel, decoder: Decoder, *, end_id: int, pick: Pick, has_lookup: bool) -> None:
-        self._model, self._decoder, self._end_id, self._pick = model, decoder, end_id, pick
+        self.model, self._decoder, self._end_id, self._pick = model, decoder, end_id, pick
         self._has_lookup = has_lookup
         self._slots = decoder.new_slots()
         self._writing: list[_Writing] = []
@@ -80,7 +80,7 @@ class FastWriter(Writer):
     @property
     def max_rows(self) -> int:
         """Rows that may write at a time."""
-        return _MAX_ROWS.get(self._model.device.type, 32)
+        return _MAX_ROWS.get(self.model.device.type, 32)
 
     @torch.inference_mode()
     def add(self, key: int, prefilled: Prefilled, forced: Sequence[int], *, max_new_tokens: int) -> None:
@@ -98,7 +98,7 @@ class FastWriter(Writer):
                 self._remove(at)
                 return
 
-    @torch.inference_mode()
+    @asks
     def step(self) -> dict[int, list[int]]:
         """Key -> ids just written, one or more, for every row; one that ended gives the end id last and is gone."""
         new = self._written(self._decoder.write(self._slots, [each.feed for each in self._writing]))
@@ -113,7 +113,7 @@ class FastWriter(Writer):
         ends = torch.tensor([len(each.feed) for each in writing]).cumsum(0).tolist()
         firsts = [end - 1 - each.num_guessed for end, each in zip(ends, writing, strict=True)]
         wanted = [at for first, end in zip(firsts, ends, strict=True) for at in range(first, end)]
-        logits_NV = self._model.vocabulary_logits(hidden_TD[wanted])
+        logits_NV = self.model.vocabulary_logits(hidden_TD[wanted])
         found: list[list[int]] = [[] for _ in writing]
         starts = [0]
         for each in writing:

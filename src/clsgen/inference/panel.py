@@ -13,6 +13,7 @@ from clsgen.errors import ArtifactError, ConfigError
 from clsgen.inference.asked import Text
 from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.predictor import Classifier
+from clsgen.model.checkpoint import check_device
 from clsgen.model.decoder import Kept
 from clsgen.model.hub import find_model
 from clsgen.model.shared import identity_of, load_bundles
@@ -70,7 +71,9 @@ class Panel:
         Raises:
             ArtifactError: No such run, or a file is missing, altered or misshapen.
             HubError: Neither a directory nor a model on the hub that can be had.
+            ConfigError, HardwareError: A device that is none, or not here.
         """
+        check_device(device)
         folders = {name: find_model(folder) for name, folder in _named(path).items()}
         bundles = load_bundles(folders, base=base, device=device)
         classifiers = {name: Classifier(bundle, **options) for name, bundle in bundles.items()}  # type: ignore[arg-type]

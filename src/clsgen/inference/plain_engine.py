@@ -11,8 +11,9 @@ from transformers import Cache
 
 from clsgen.data.batch import LeftPadded, pad_left, plan_batches
 from clsgen.data.template import Prompt
-from clsgen.inference.engine import Engine, Generated, Part, Pick, Prefilled, Writer, likeliest
-from clsgen.model.backbone import adapter_off, new_cache
+from clsgen.inference.engine import Engine, Generated, Part, Pick, Prefilled, Writer, asks, likeliest
+from clsgen.model.adapter import adapter_off
+from clsgen.model.backbone import new_cache
 
 _MAX_ROWS = 8
 """Rows that write at a time."""
@@ -72,14 +73,14 @@ class PlainEngine(Engine):
         """Prompts of like length together, padding counted."""
         return plan_batches([len(prompt.ids) for prompt in prompts], batch_tokens=batch_tokens)
 
-    @torch.inference_mode()
+    @asks
     def class_logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """Class logits (B, C) float32 on the CPU; generates nothing, keeps nothing."""
         hidden_BLD, _ = self._read(prompts, None)
         class_logits_BC: Tensor = self.model.head(hidden_BLD[:, -1])
         return class_logits_BC.cpu()
 
-    @torch.inference_mode()
+    @asks
     def prefill(self, prompts: Sequence[Prompt]) -> Padded:
         """Read prompts once, for both heads."""
         cache = new_cache(self.model.language_model)
@@ -146,7 +147,7 @@ class PlainEngine(Engine):
                 if kept:
                     state = state.select(kept)
 
-    @torch.inference_mode()
+    @asks
     def _advance(self, state: Padded, tokens: Sequence[Sequence[int]]) -> tuple[Padded, Tensor]:
         """Feed each row its ids, (B, T); vocabulary logits (B, V) of what comes next."""
         device = self.model.device

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clsgen.data.template import Prompt
-from clsgen.errors import ConfigError, HardwareError
+from clsgen.errors import ConfigError
 from clsgen.inference.asked import Text, as_examples, explained, wants_reason
 from clsgen.inference.engine import Engine, Generated, Part, Pick, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
 from clsgen.inference.partial import Wanted, check_wanted
 from clsgen.inference.session import Asked, Session
-from clsgen.model.checkpoint import Bundle, load_bundle
+from clsgen.model.checkpoint import Bundle, check_device, load_bundle
 from clsgen.model.decision import judge as decide
 from clsgen.model.hub import find_model
 from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
@@ -109,11 +108,9 @@ class Classifier:
         Raises:
             ArtifactError: A file is missing, altered or misshapen.
             HubError: Neither a directory nor a model on the hub that can be had.
+            ConfigError, HardwareError: A device that is none, or not here.
         """
-        if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps"):
-            raise ConfigError(f"device must be cpu, cuda or mps; got {device!r}. Leave it out to choose by itself.")
-        if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
-            raise HardwareError("device must be one that is here; there is no CUDA device. Use cpu.")
+        check_device(device)
         return cls(load_bundle(find_model(path, revision), base=base, device=device), **options)
 
     @property
@@ -255,6 +252,8 @@ class Classifier:
             has_explanations=self.bundle.has_explanations,
             calibrator=self.bundle.calibrator,
         )
+        if explain != "none":
+            self.bundle.renderer.check_room(mode)
 
     # ---- steps, for those who put them together otherwise ----
 

@@ -1,4 +1,4 @@
-"""The stock backbone: the only file, with sequence.py, that knows transformers' model classes and peft.
+"""The stock backbone: the only file, with adapter.py and sequence.py, that knows transformers' model classes and peft.
 
 The backbone stays an unmodified Hugging Face class; adapters are PEFT's, embeddings keep their size.
 """
@@ -6,15 +6,14 @@ The backbone stays an unmodified Hugging Face class; adapters are PEFT's, embedd
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -33,16 +32,6 @@ from clsgen.model.embedded import located
 from clsgen.model.products import keep_few, linear
 
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-ADAPTED = ("lora", "qlora", "activated")
-"""Kinds of tuning that train an adapter."""
-
-_LORA_TARGETS: Mapping[str, tuple[str, ...]] = {
-    "gpt2": ("c_attn", "c_proj", "c_fc"),
-    "gpt_neox": ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
-    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
-}
-_LORA_TARGETS_DEFAULT = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def preflight(name: str, revision: str | None = None) -> Path:
@@ -126,7 +115,7 @@ def load_backbone(
         is_quantized: 4-bit NF4 weights (qlora); CUDA only.
 
     Raises:
-        HardwareError: is_quantized without CUDA.
+        HardwareError: is_quantized without CUDA, or too little memory.
         ModelError: The model can't be loaded, misses weights, or computes its logits in a way not understood.
     """
     keep_few()
@@ -138,7 +127,12 @@ def load_backbone(
         )
     try:
         model, info = AutoModelForCausalLM.from_pretrained(located(name), **arguments)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (MemoryError, OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise HardwareError(
+                f"model.backbone: there must be memory for the weights of {name!r}; {error}. Free some, or take a "
+                "smaller model or model.dtype: bfloat16."
+            ) from error
         raise ModelError(f"model.backbone: {name!r} can't be loaded as a causal language model: {error}") from error
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
@@ -286,80 +280,6 @@ def context_tokens(model: nn.Module) -> int | None:
     return None if value is None else int(value)
 
 
-def lora_targets(model: PreTrainedModel) -> tuple[str, ...]:
-    """Attention and MLP projections of the architecture, never the output layer."""
-    wanted = _LORA_TARGETS.get(model.config.model_type, _LORA_TARGETS_DEFAULT)
-    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    found = tuple(name for name in wanted if name in present)
-    if not found:
-        raise ModelError(
-            f"model.lora.targets must be given for the architecture {model.config.model_type!r}: none of its known "
-            f"layer names is there. It has, among others: {sorted(present - {''})[:20]}."
-        )
-    return found
-
-
-def add_lora(
-    model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, targets: Sequence[str] | None
-) -> PeftModel:
-    """Wrap the backbone with trainable low-rank adapters; every other weight is frozen."""
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(targets if targets is not None else lora_targets(model)),
-        task_type="CAUSAL_LM",
-        bias="none",
-        fan_in_fan_out=model.config.model_type == "gpt2",
-    )
-    try:
-        return cast(PeftModel, get_peft_model(model, config))
-    except ValueError as error:
-        raise ModelError(f"model.lora.targets must name layers of the backbone; {error}") from error
-
-
-@contextmanager
-def adapter_off(model: nn.Module) -> Iterator[None]:
-    """Within it the wrapped model computes what its frozen base would, dropout off.
-
-    Raises:
-        RuntimeError: The model has no adapter to switch off.
-    """
-    if not isinstance(model, PeftModel):
-        raise RuntimeError("only a model with an adapter holds its base; keep a reference of a full-tuned one")
-    was_training = model.training
-    model.eval()
-    try:
-        with model.disable_adapter():
-            yield
-    finally:
-        model.train(was_training)
-
-
-def save_adapter(model: PeftModel, folder: Path, *, base_name: str) -> None:
-    """Write adapter_config.json and adapter_model.safetensors, without paths of this machine."""
-    model.peft_config["default"].base_model_name_or_path = base_name
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
-
-
-def load_adapter(model: PreTrainedModel, folder: Path, state: Mapping[str, Tensor]) -> PeftModel:
-    """Wrap `model` with the saved adapter; every tensor must be there, with its shape.
-
-    Raises:
-        ArtifactError: A missing, unknown or misshapen tensor.
-    """
-    config = LoraConfig.from_pretrained(str(folder))
-    config.inference_mode = False
-    config.base_model_name_or_path = model.name_or_path
-    wrapped = cast(PeftModel, get_peft_model(model, config))
-    expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    check_tensors("adapter_model.safetensors", dict(state), expected)
-    set_peft_model_state_dict(wrapped, dict(state))
-    wrapped.eval()
-    return wrapped
-
-
 def check_tensors(where: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Compare names, shapes and finiteness.
 
@@ -376,23 +296,3 @@ def check_tensors(where: str, found: Mapping[str, Tensor], expected: Mapping[str
                 f"{where}: tensors must be complete; {kind}: {', '.join(names[:3])} ({len(names)} in all). "
                 "Restore the file from the run that made it."
             )
-
-
-def merge_adapter(model: nn.Module) -> PreTrainedModel:
-    """The stock model with the adapter added into its weights; the wrapper is gone."""
-    if not isinstance(model, PeftModel):
-        return base_of(model)
-    return cast(PreTrainedModel, model.unload() if _is_folded(model) else model.merge_and_unload())
-
-
-def fold_adapter(model: nn.Module) -> None:
-    """Add the adapter into the weights in place, so that asking costs no products more. 4-bit weights are left apart.
-
-    The adapter itself stays as it is, and is what `save_adapter` writes; `adapter_off` takes it out again.
-    """
-    if isinstance(model, PeftModel) and not _is_folded(model) and not getattr(base_of(model), "is_quantized", False):
-        model.merge_adapter()
-
-
-def _is_folded(model: nn.Module) -> bool:
-    return any(getattr(module, "merged", False) for module in model.modules())

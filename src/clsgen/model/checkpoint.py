@@ -33,13 +33,14 @@ from clsgen.artifacts import (
     make_folder,
     read_record,
     recover_folder,
+    require_model,
     swap_folder,
     write_json_atomic,
     write_manifest,
 )
 from clsgen.data.template import Renderer, Template
-from clsgen.errors import ArtifactError, ConfigError
-from clsgen.model import backbone
+from clsgen.errors import ArtifactError, ConfigError, HardwareError
+from clsgen.model import adapter, backbone
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.card import model_card
 from clsgen.model.decision import DecisionRule
@@ -158,8 +159,7 @@ def load_bundle(
     """
     folder = folder.absolute()
     recover_folder(folder)
-    if not (folder / "clsgen.json").is_file():
-        raise ArtifactError(f"{folder} must be a clsgen model directory (clsgen.json); it is not. Give run/model.")
+    require_model(folder)
     check_manifest(folder)
     record = read_record(folder / "clsgen.json")
     if record.get("format") != FORMAT:
@@ -200,7 +200,7 @@ def merged(bundle: Bundle) -> Bundle:
         raise ConfigError(
             "merge: an activated adapter can't be added into the weights; it does not act on every token."
         )
-    language_model = backbone.merge_adapter(bundle.model.language_model)
+    language_model = adapter.merge_adapter(bundle.model.language_model)
     model = DualModel(language_model, bundle.model.head, tuning="full").eval()
     return replace(bundle, model=model, base=BaseRecord(bundle.base.name, bundle.base.revision))
 
@@ -263,9 +263,9 @@ def _write_weights(bundle: Bundle, temp: Path) -> None:
         _check_finite("model.safetensors", base.state_dict())
         base.save_pretrained(str(temp))
         strip_paths(temp / "config.json")
-    elif bundle.model.tuning in backbone.ADAPTED:
+    elif bundle.model.tuning in adapter.ADAPTED:
         _check_finite(ADAPTER_FILE, bundle.model.trained_state())
-        backbone.save_adapter(bundle.model.language_model, temp, base_name=bundle.base.name)
+        adapter.save_adapter(bundle.model.language_model, temp, base_name=bundle.base.name)
 
 
 def _check_finite(where: str, state: Mapping[str, Tensor]) -> None:
@@ -302,6 +302,28 @@ def _link(source: str, target: str) -> str:
     return target
 
 
+def check_device(device: str | torch.device | None) -> None:
+    """Refuse what is no device, or is not here.
+
+    Raises:
+        ConfigError: Another kind than cpu, cuda or mps.
+        HardwareError: It is not on this machine.
+    """
+    if device is None:
+        return
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device must be cpu, cuda or mps; got {str(device)!r}. Leave it out to choose by itself.")
+    num_here = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(found.type, 1)
+    if (found.index or 0) >= num_here:
+        raise HardwareError(
+            f"device must be one that is here; got {str(device)!r}, and there are {num_here} of that kind. Use cpu."
+        )
+
+
 def _load_language(
     folder: Path, record: Mapping[str, Any], base: BaseRecord, base_path: str | None, device: torch.device
 ) -> torch.nn.Module:
@@ -316,9 +338,9 @@ def _load_language(
             source, revision=base.revision, dtype=record["dtype"], is_quantized=tuning == "qlora"
         )
         _place(language_model, device)
-        if tuning in backbone.ADAPTED:
+        if tuning in adapter.ADAPTED:
             state = _read_tensors(folder / ADAPTER_FILE)
-            language_model = backbone.load_adapter(backbone.base_of(language_model), folder, state)
+            language_model = adapter.load_adapter(backbone.base_of(language_model), folder, state)
     return language_model
 
 

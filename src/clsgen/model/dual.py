@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clsgen.model import backbone
+from clsgen.model import adapter, backbone
 from clsgen.model.decoder import Decoder, Kept, require_decoder
 from clsgen.model.head import ClassHead
 from clsgen.model.losses import LossSum, token_loss
@@ -33,6 +35,9 @@ class DualOutput(NamedTuple):
 
 _MAX_LOGITS = 2**24
 """Vocabulary logits that the loss of explanation tokens holds at a time, where it is taken in parts."""
+
+_TURN = RLock()
+"""Held by the thread that asks an activated model: its adapter is switched off and on for all threads at once."""
 
 
 class DualModel(nn.Module):
@@ -67,6 +72,13 @@ class DualModel(nn.Module):
     def device(self) -> torch.device:
         """Where the head's weights are."""
         return self.head.weight.device
+
+    def turn(self) -> AbstractContextManager[object]:
+        """What a thread holds while it asks this model; threads that ask a model without an adapter to switch all may.
+
+        A lock of the process and not of the model, which is copied and pickled.
+        """
+        return _TURN if self.tuning == "activated" else nullcontext()
 
     def hidden(
         self, input_ids_BL: Tensor, attention_mask_BL: Tensor, position_ids_BL: Tensor, cache: Any = None
@@ -120,13 +132,13 @@ class DualModel(nn.Module):
         ordered, decoder = sorted(rows), Decoder(self.language_model)
         if self.starts_at is None:
             return dict(zip(ordered, decoder.read(ordered, keeps=True)[1], strict=True))
-        with torch.no_grad(), backbone.adapter_off(self.language_model):
+        with torch.no_grad(), adapter.adapter_off(self.language_model):
             return dict(zip(ordered, decoder.read(ordered, keeps=True)[1], strict=True))
 
     def fold_adapter(self) -> None:
         """Add the adapter into the weights for asking, where it acts on every token."""
         if self.tuning != "activated":
-            backbone.fold_adapter(self.language_model)
+            adapter.fold_adapter(self.language_model)
 
     def vocabulary_logits(self, hidden_ND: Tensor) -> Tensor:
         """Vocabulary logits (N, V), float32, at the positions given and nowhere else."""
@@ -224,7 +236,7 @@ class DualModel(nn.Module):
         """Logits of the base: the adapter switched off, or the frozen second copy."""
         if self._reference:
             return backbone.project(self._reference[0], hidden_of(self._reference[0]))
-        with backbone.adapter_off(self.language_model):
+        with adapter.adapter_off(self.language_model):
             return backbone.project(self.language_model, hidden_of(self.language_model))
 
     def keep_reference(self) -> int:

@@ -61,7 +61,8 @@ def _plain(module: nn.Module) -> nn.Linear | None:
     if type(module) is nn.Linear:
         return module
     base: Any = getattr(module, "base_layer", None)
-    if type(base) is nn.Linear and (getattr(module, "merged", False) or getattr(module, "disable_adapters", False)):
+    is_merged, is_off = getattr(module, "merged", False), getattr(module, "disable_adapters", False)
+    if type(base) is nn.Linear and is_merged != is_off:  # of both, PEFT takes the adapter out first
         return base
     return None
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from clsgen.artifacts import read_record
+from clsgen.artifacts import model_record, read_record
 from clsgen.model import backbone
 from clsgen.model.checkpoint import HEAD_FILE, BaseRecord, Bundle, load_bundle
 
@@ -45,7 +45,7 @@ def identity_of(folder: Path) -> Identity:
     Raises:
         ArtifactError: clsgen.json or the manifest is missing or broken.
     """
-    record, files = read_record(folder / "clsgen.json"), read_record(folder / "manifest.json")
+    record, files = model_record(folder), read_record(folder / "manifest.json")
     base = BaseRecord(**record["base"])
     where = (str(base.weights_sha256), str(record["dtype"]))
     weights = sorted(f"{name} {digest}" for name, digest in files.items() if name not in _OWN_FILES)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from clsgen.data.template import Prompt
 from clsgen.inference.engine import Engine
@@ -16,6 +17,7 @@ from clsgen.inference.fast_engine import FastEngine
 from clsgen.inference.plain_engine import PlainEngine
 from clsgen.inference.predictor import Classifier
 from clsgen.model import backbone
+from clsgen.model.products import linear
 
 _MATRIX = 2048
 _STREAM_BYTES = 256 * 2**20
@@ -70,11 +72,13 @@ def bench(classifier: Classifier, texts: Sequence[str], *, num_runs: int = 3) ->
     return result
 
 
+@torch.inference_mode()
 def probe(device: torch.device, dtype: torch.dtype) -> Machine:
-    """Time a large matrix product in the weights' type, and a read of memory that no cache holds."""
+    """Time a large matrix product, done as the engine does them, and a read of memory that no cache holds."""
     matrix = torch.ones(_MATRIX, _MATRIX, device=device, dtype=dtype)
+    layer = nn.Linear(_MATRIX, _MATRIX, bias=False, device=device, dtype=dtype)
     stream = torch.ones(_STREAM_BYTES // 4, device=device)
-    seconds = _median_seconds(lambda: _finished(matrix @ matrix, device), 5)
+    seconds = _median_seconds(lambda: _finished(linear(layer, matrix), device), 5)
     read = _median_seconds(lambda: _finished(stream.sum(), device), 5)
     return Machine(2 * _MATRIX**3 / seconds, _STREAM_BYTES / read)
 

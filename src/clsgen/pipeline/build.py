@@ -13,7 +13,7 @@ from clsgen.config.model import ModelSettings
 from clsgen.data.template import Renderer, Template, build_template, sealed
 from clsgen.data.tokenizer import ensure_pad, train_tokenizer
 from clsgen.errors import ConfigError
-from clsgen.model import backbone
+from clsgen.model import adapter, backbone
 from clsgen.model.card import is_marked_restricted
 from clsgen.model.checkpoint import BaseRecord, base_record
 from clsgen.model.dual import DualModel
@@ -89,8 +89,8 @@ def load_language(
         end_ids=[end_id, *backbone.end_ids(language_model)],
     )
     backbone.set_special_ids(language_model, pad_id=pad_id, end_id=end_id)
-    if settings.tuning in backbone.ADAPTED:
-        language_model = backbone.add_lora(
+    if settings.tuning in adapter.ADAPTED:
+        language_model = adapter.add_lora(
             language_model,
             rank=settings.lora.rank,
             alpha=settings.lora.alpha,

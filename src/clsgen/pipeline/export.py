@@ -20,7 +20,7 @@ from clsgen.export.folded import class_logits, fold
 from clsgen.export.record import FoldedRecord
 from clsgen.export.standard import causal_model, sequence_classifier
 from clsgen.inference.predictor import Classifier
-from clsgen.model import backbone, sequence
+from clsgen.model import adapter, backbone, sequence
 from clsgen.model.checkpoint import ADAPTER_FILE, HEAD_FILE, Bundle, find_base, strip_paths, write_folder
 from clsgen.pipeline.calibrate import calibrated
 from clsgen.pipeline.folder import RunFolder
@@ -249,7 +249,7 @@ def _read_peft(job: _Job, temp: Path) -> _Probs:
     base = backbone.load_backbone(
         find_base(job.run.model, job.bundle.base, job.base), revision=job.bundle.base.revision, dtype=job.bundle.dtype
     )
-    adapted = backbone.load_adapter(base, temp, state).eval()
+    adapted = adapter.load_adapter(base, temp, state).eval()
     weight_CD = load_file(temp / HEAD_FILE)["weight"]
     logits = []
     with torch.inference_mode():

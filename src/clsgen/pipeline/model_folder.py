@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clsgen.artifacts import MANIFEST, read_record
+from clsgen.artifacts import MANIFEST, model_record, read_record
 from clsgen.config.data import ColumnSettings
 from clsgen.config.load import load_config
-from clsgen.errors import ArtifactError
 from clsgen.types import TaskSpec
 
 _FITTED_LATER = ("calibrator.json", "decision.json", "similar.json", "README.md")
@@ -37,12 +36,7 @@ class ModelFolder:
         Raises:
             ArtifactError: This is no model directory.
         """
-        if not (self.path / "clsgen.json").is_file():
-            raise ArtifactError(
-                f"{self.path} must be a clsgen model directory (clsgen.json); it is not. Give run/model, or "
-                "run/questions/NAME of a run that asks several questions."
-            )
-        return TaskSpec.from_record(self.record("clsgen.json")["spec"])
+        return TaskSpec.from_record(model_record(self.path)["spec"])
 
     def weights_sha256(self) -> str:
         """Equal where the same texts get the same class logits, however they are calibrated."""

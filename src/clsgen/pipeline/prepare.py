@@ -117,6 +117,8 @@ def _encoded(config: RunConfig, rows: _Rows, built: Built) -> Prepared:
     """The rows as ids."""
     roles = rows.split.roles
     has_explanations = config.train.explanation_weight > 0 and any(row.explanation for row in roles["train"])
+    if has_explanations:
+        built.renderer.check_room("free", "decision")
     train = encode_examples(
         roles["train"],
         built.renderer,

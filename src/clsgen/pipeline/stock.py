@@ -123,6 +123,8 @@ class StockClassifier:
             has_explanations=self.record.has_explanations,
             calibrator=self.record.calibrator,
         )
+        if explain != "none":
+            self.renderer.check_room(mode)
 
     def predict(
         self,
