@@ -58,7 +58,16 @@ NAMES = {
 }
 FIGURES = ("auroc", "auprc", "brier", "log_loss", "ece", "f1", "accuracy")
 COMPARED = ("auroc", "auprc", "brier", "log_loss", "accuracy")
-TEXT_FIGURES = ("auroc_alignment", "rli", "r_lkappa", "readability", "unparsed_rate", "ended_share", "quote_share")
+TEXT_FIGURES = (
+    "auroc_alignment",
+    "rli",
+    "r_lkappa",
+    "readability",
+    "readability_reference",
+    "unparsed_rate",
+    "ended_share",
+    "quote_share",
+)
 
 
 class Job(NamedTuple):

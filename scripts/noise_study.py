@@ -21,7 +21,7 @@ import numpy as np
 
 from clsgen.artifacts import write_json_atomic
 from clsgen.config.load import load_config
-from clsgen.data.explanations import vocabulary_of
+from clsgen.data.explanations import vocabulary_of_rows
 from clsgen.data.predictions import read_predictions
 from clsgen.evaluation.seeds import compare, summarise
 from clsgen.inference.predictor import Classifier
@@ -101,7 +101,7 @@ def explain_all() -> dict[str, Any]:
 def words_of(strategy: str, seed: int) -> frozenset[str]:
     """What a strategy's models have read: documents, questions and the explanations that they were given."""
     rows = RunFolder(folder_of(strategy, seed)).rows("train")
-    return vocabulary_of(text for row in rows for text in (row.document, row.question, row.explanation or ""))
+    return vocabulary_of_rows(rows)
 
 
 def judged(seeds: Sequence[int]) -> dict[str, Any]:

@@ -41,11 +41,11 @@ def test_the_summary_counts_rows_groups_labels_and_words() -> None:
     rows = (
         Example("a", "one two", label="no", groups=("k:1",)),
         Example("b", "one two three four", label="yes", groups=("k:1",), explanation="So."),
-        Example("c", "x " * 10, explanation="So."),
+        Example("c", "x " * 10, explanation="One two three four are x x x, so."),
     )
     roles: dict[Role, tuple[Example, ...]] = {"train": rows, "validation": (), "calibration": (), "test": ()}
     train, validation, *_ = audit(Split(roles, {"a": "g0", "b": "g0", "c": "g1"}, {})).summaries
-    assert (train.num_rows, train.num_groups, train.num_explanations) == (3, 2, 2)
+    assert (train.num_rows, train.num_groups, train.num_explanations, train.num_readable) == (3, 2, 2, 1)
     assert train.label_counts == {"no": 1, "yes": 1}
     # Lengths 2, 4, 10: the 95th percentile lies nine tenths of the way from 4 to 10.
     assert (train.median_words, train.p95_words, train.max_words) == (4, pytest.approx(9.4), 10)

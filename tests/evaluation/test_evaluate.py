@@ -209,7 +209,10 @@ def test_text_measures_by_hand():
     ]
     rows = [replace(row, explanation=text) for row, text in zip(_binary_rows(3), texts, strict=True)]
     documents = {row.id: "On Monday the patient was\nWell today at noon." for row in rows}
-    context = Context(documents=documents, vocabulary=vocabulary_of([*documents.values(), *texts]))
+    references = {rows[1].id: "The patient was well today, on Monday at noon.", rows[2].id: "Well."}
+    context = Context(
+        documents=documents, vocabulary=vocabulary_of([*documents.values(), *texts]), references=references
+    )
     found = evaluate(rows, BINARY, settings=SETTINGS, context=context)["explanations"]
     assert found["grounding"]["value"] == pytest.approx(2 / 3)
     assert found["grounding"]["num_quotes"] == 3
@@ -218,6 +221,7 @@ def test_text_measures_by_hand():
     assert found["length_words"]["value"] == pytest.approx(20 / 3)
     assert found["ended_share"]["value"] == pytest.approx(2 / 3)
     assert found["readability"]["value"] == pytest.approx(1 / 3)
+    assert (found["readability_reference"]["value"], found["readability_reference"]["n"]) == (0.5, 2)
     assert found["repetition"]["value"] == 0.0
     assert found["distinct_1"]["value"] == pytest.approx(15 / 20)
     assert found["distinct_1"]["low"] is None

@@ -45,6 +45,7 @@ def test_likeness_is_the_mean_over_rows_that_have_a_reference():
     assert found["chrf"]["value"] == pytest.approx(np.mean(wanted))
     assert found["chrf"]["n"] == len(wanted)
     assert 0 < found["rouge_l"]["value"] < 1
+    assert found["readability_reference"]["reason"] == "needs the vocabulary of the training documents"
     none = evaluate(predictions, BINARY, settings=SETTINGS)["explanations"]
     assert none["rouge_l"]["reason"] == "no row has a reference explanation"
 

@@ -188,7 +188,7 @@ def test_a_slow_server_counts_as_failed_and_is_asked_again_by_the_next_run(tmp_p
         num_failed = first.tallies["all"].dropped_answers["failed"]
         assert num_failed > 20
         is_slow = False
-        second = synthesise(config(tmp_path, server.endpoint, **settings))
+        second = synthesise(config(tmp_path, server.endpoint, **settings | {"timeout_seconds": 60.0}))
     assert second.num_sent == num_failed
     assert "failed" not in second.tallies["all"].dropped_answers
 

@@ -93,10 +93,13 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _roles_table(report: LeakageReport) -> Table:
-    table = _table("Rows by role", ["role", "rows", "groups", "explained", "median words", "95th pct", "longest"])
+    columns = ["role", "rows", "groups", "explained", "readable", "median", "95%", "longest"]
+    table = _table("Rows by role, and words of their documents", columns)
     for role in report.summaries:
         lengths = [f"{role.median_words:,.0f}", f"{role.p95_words:,.0f}", f"{role.max_words:,}"]
-        table.add_row(role.role, str(role.num_rows), str(role.num_groups), str(role.num_explanations), *lengths)
+        readable = f"{role.num_readable / role.num_explanations:.1%}" if role.num_explanations else ""
+        counts = [role.num_rows, role.num_groups, role.num_explanations]
+        table.add_row(role.role, *map(str, counts), readable, *lengths)
     return table
 
 

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from clsgen.types import Example
+
 MIN_WORDS = 8
 """A readable explanation has at least this many words."""
 MAX_REPEATS = 3
@@ -62,6 +64,11 @@ def vocabulary_of(documents: Iterable[str]) -> frozenset[str]:
     ['a', 'cough', 'fever']
     """
     return frozenset(word for document in documents for word in words(document))
+
+
+def vocabulary_of_rows(rows: Iterable[Example]) -> frozenset[str]:
+    """Words that count as known where these are the train rows: of documents, questions and explanations."""
+    return vocabulary_of(text for row in rows for text in (row.document, row.question, row.explanation or ""))
 
 
 def known_share(text: str, vocabulary: frozenset[str], own: frozenset[str] = frozenset()) -> float:

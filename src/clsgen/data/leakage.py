@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clsgen.data.explanations import is_readable, vocabulary_of, vocabulary_of_rows
 from clsgen.data.near_duplicates import ShingleIndex
 from clsgen.data.split import RoleOverlap, Split, overlaps
 from clsgen.data.telling_words import TellingWord, telling_words
@@ -34,6 +35,7 @@ class RoleSummary:
         num_groups: Connected components among them.
         label_counts: Label -> rows; rows without a label are in none.
         num_explanations: Rows that have an explanation.
+        num_readable: Of these, explanations that pass the tests of readability, as a model's own would have to.
         median_words: Median length of the documents; 0 without rows.
         p95_words: 95th percentile of it.
         max_words: Longest document.
@@ -44,6 +46,7 @@ class RoleSummary:
     num_groups: int
     label_counts: Mapping[str, int]
     num_explanations: int
+    num_readable: int
     median_words: float
     p95_words: float
     max_words: int
@@ -131,9 +134,10 @@ def audit(split: Split) -> LeakageReport:
     indices: dict[Role, list[int]] = {role: [] for role in ROLES}
     for index, (role, _) in enumerate(rows):
         indices[role].append(index)
+    known = vocabulary_of_rows(split.roles["train"])
     return LeakageReport(
         summaries=tuple(
-            _summarize(split, role, [words.documents[index].size for index in indices[role]]) for role in ROLES
+            _summarize(split, role, [words.documents[index].size for index in indices[role]], known) for role in ROLES
         ),
         shared_groups=overlaps(split),
         shared_documents=_shared_documents(split, indices, words),
@@ -141,15 +145,20 @@ def audit(split: Split) -> LeakageReport:
     )
 
 
-def _summarize(split: Split, role: Role, lengths: Sequence[int]) -> RoleSummary:
+def _summarize(split: Split, role: Role, lengths: Sequence[int], known: frozenset[str]) -> RoleSummary:
     rows = split.roles[role]
+    explained = [row for row in rows if row.explanation]
     median, p95, longest = np.percentile(lengths, [50, 95, 100]) if lengths else (0.0, 0.0, 0.0)
     return RoleSummary(
         role=role,
         num_rows=len(rows),
         num_groups=len({split.groups[row.id] for row in rows}),
         label_counts=Counter(row.label for row in rows if row.label is not None),
-        num_explanations=sum(row.explanation is not None for row in rows),
+        num_explanations=len(explained),
+        num_readable=sum(
+            is_readable(row.explanation or "", has_ended=True, vocabulary=known, own=vocabulary_of([row.document]))
+            for row in explained
+        ),
         median_words=float(median),
         p95_words=float(p95),
         max_words=int(longest),

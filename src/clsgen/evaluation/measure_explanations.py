@@ -50,6 +50,8 @@ _TEXT = {
 _REFERENCE = {
     "rouge_l": "ROUGE-L of an explanation against the reference one: F1 of the longest common subsequence of words, "
     "mean over rows that have both, 0 to 1. Higher is better; a good reason may be worded otherwise.",
+    "readability_reference": "Readability of the same rows' reference explanations: what a model that wrote like "
+    "their authors would reach.",
     "chrf": "chrF of an explanation against the reference one (sacrebleu's defaults), mean over rows that have both, "
     "0 to 100. Higher is better.",
 }
@@ -59,6 +61,7 @@ _BLIND = {
     "better.",
     "blind_kappa": "Cohen's kappa of the label so recovered and the decision. Higher is better.",
 }
+_NO_VOCABULARY = "needs the vocabulary of the training documents"
 _ALL = _ALIGNMENT | _TEXT | _REFERENCE | _BLIND
 
 
@@ -93,7 +96,7 @@ def explanation_measures(
         | _wording(table, rows, vocabulary, documents)
         | _grounding(table, rows, documents)
     )
-    measures |= _likeness(table, rows, references or {}) | _blind(table, rows, recovered)
+    measures |= _likeness(table, rows, references or {}, vocabulary, documents) | _blind(table, rows, recovered)
     return {name: measures[name] for name in _ALL}
 
 
@@ -121,7 +124,13 @@ def _counted(written: Written, rows: IntArray) -> dict[str, Measure]:
     }
 
 
-def _likeness(table: Table, rows: IntArray, references: Mapping[str, str]) -> dict[str, Measure]:
+def _likeness(
+    table: Table,
+    rows: IntArray,
+    references: Mapping[str, str],
+    vocabulary: frozenset[str] | None,
+    documents: Mapping[str, str] | None,
+) -> dict[str, Measure]:
     both = np.array([i for i in rows if references.get(table.predictions[i].id)], dtype=np.int64)
     if not len(both):
         return {name: Measure(text, reason="no row has a reference explanation") for name, text in _REFERENCE.items()}
@@ -131,7 +140,31 @@ def _likeness(table: Table, rows: IntArray, references: Mapping[str, str]) -> di
     characters = Measure(_REFERENCE["chrf"], reason="needs sacrebleu: pip install 'clsgen[text]'")
     if has_sacrebleu():
         characters = Measure(_REFERENCE["chrf"], _mean(chrf(written, wanted), both))
-    return {"rouge_l": Measure(_REFERENCE["rouge_l"], _mean(overlap, both)), "chrf": characters}
+    readability = Measure(_REFERENCE["readability_reference"], reason=_NO_VOCABULARY)
+    if vocabulary is not None:
+        ids = [table.predictions[i].id for i in both]
+        readable = _readable(wanted, [True] * len(both), ids, vocabulary, documents)
+        readability = Measure(_REFERENCE["readability_reference"], _mean(readable, both))
+    return {
+        "rouge_l": Measure(_REFERENCE["rouge_l"], _mean(overlap, both)),
+        "chrf": characters,
+        "readability_reference": readability,
+    }
+
+
+def _readable(
+    texts: Sequence[str],
+    has_ended: Sequence[bool],
+    ids: Sequence[str],
+    vocabulary: frozenset[str],
+    documents: Mapping[str, str] | None,
+) -> list[bool]:
+    """Which texts are readable, by the tests of `explanations.is_readable`."""
+    own = [explanations.vocabulary_of([(documents or {}).get(each, "")]) for each in ids]
+    return [
+        explanations.is_readable(text, has_ended=ended, vocabulary=vocabulary, own=known)
+        for text, ended, known in zip(texts, has_ended, own, strict=True)
+    ]
 
 
 def _blind(table: Table, rows: IntArray, recovered: Mapping[str, str] | None) -> dict[str, Measure]:
@@ -211,15 +244,10 @@ def _wording(
     has_ended = [table.predictions[i].has_ended is True for i in rows]
     repetitions = [explanations.repetition(text) for text in texts]
     if vocabulary is None:
-        readability = Measure(_TEXT["readability"], reason="needs the vocabulary of the training documents")
+        readability = Measure(_TEXT["readability"], reason=_NO_VOCABULARY)
     else:
-        read = [(documents or {}).get(table.predictions[i].id, "") for i in rows]
-        readable = [
-            explanations.is_readable(
-                text, has_ended=ended, vocabulary=vocabulary, own=explanations.vocabulary_of([document])
-            )
-            for text, ended, document in zip(texts, has_ended, read, strict=True)
-        ]
+        ids = [table.predictions[i].id for i in rows]
+        readable = _readable(texts, has_ended, ids, vocabulary, documents)
         readability = Measure(_TEXT["readability"], _mean(readable, rows))
     return {
         "readability": readability,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.config.run import RunConfig
-from clsgen.data.explanations import vocabulary_of
+from clsgen.data.explanations import vocabulary_of_rows
 from clsgen.errors import ConfigError, DataError
 from clsgen.evaluation.auroc_interval import auroc_difference
 from clsgen.evaluation.seeds import compare as differences_of
@@ -68,7 +68,7 @@ def compare_run(
     found = {name: [work.outcome(name, seed) for seed in (seeds if method.has_seed else seeds[:1])]
              for name, method in chosen.items()}  # fmt: skip
     spec = work.spec
-    texts = Texts(vocabulary_of(work.train_texts()), {row.id: row.document for row in work.roles["test"]})
+    texts = Texts(vocabulary_of_rows(work.roles["train"]), {row.id: row.document for row in work.roles["test"]})
     ours = [outcome.predictions for outcome in found["clsgen"]]
     result: dict[str, Any] = {
         "seeds": seeds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,11 +94,6 @@ class Work:
     def max_words(self) -> int:
         """Words that a document is cut to in a prompt."""
         return max(32, int(self.config.model.max_length_tokens * _WORDS_A_TOKEN))
-
-    def train_texts(self) -> Iterator[str]:
-        """Texts whose words count as known."""
-        for row in self.roles["train"]:
-            yield from (row.document, row.question, row.explanation or "")
 
     def outcome(self, name: str, seed: int) -> Outcome:
         """What a method gives with a seed; an earlier result is read again."""

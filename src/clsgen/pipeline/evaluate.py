@@ -12,7 +12,7 @@ from clsgen.artifacts import sha256_of, write_json_atomic, write_text_atomic
 from clsgen.baselines.reader import recovered_labels
 from clsgen.config.prediction import PredictSettings
 from clsgen.config.run import RunConfig
-from clsgen.data.explanations import vocabulary_of
+from clsgen.data.explanations import vocabulary_of_rows
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.evaluation.evaluate import Context, evaluate
@@ -148,9 +148,7 @@ def context_of(test: Sequence[Example], train: Sequence[Example], *, by: Sequenc
     return Context(
         split="test",
         documents={example.id: example.document for example in test},
-        vocabulary=vocabulary_of(
-            text for example in train for text in (example.document, example.question, example.explanation or "")
-        ),
+        vocabulary=vocabulary_of_rows(train),
         true_risk=risks if len(risks) == len(test) else None,
         references={example.id: example.explanation for example in test if example.explanation},
         columns=columns,
