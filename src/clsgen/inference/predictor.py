@@ -46,7 +46,7 @@ _WINDOW_TOKENS = 65_536
 class Classifier:
     """A dual-head model ready to be asked.
 
-    The reason is written after the probability and does not cause it.
+    The reason is written after the probability and does not cause it. Several threads may ask at once.
 
     Attributes:
         bundle: The model with all that belongs to it.
