@@ -80,6 +80,37 @@ def test_the_order_of_rows_changes_nothing(tmp_path, command):
             assert entry[end] == pytest.approx(found[1][name][end], abs=1e-9), name
 
 
+def test_without_groups_ids_make_the_order_of_rows_nothing(tmp_path, command):
+    prob, label, group = binary()
+    lines = table(prob, label, group).splitlines(keepends=True)
+    options = ("--prob", "p", "--label", "y", "--id", "id", "--bootstrap", 100)
+    found = []
+    for name, rows in (("a", lines[1:]), ("b", lines[:0:-1])):
+        source = written(tmp_path, lines[0] + "".join(rows), f"{name}.csv")
+        assert command("eval", source, "-o", tmp_path / name, *options).code == 0
+        found.append(json.loads((tmp_path / name / "metrics.json").read_text())["metrics"]["auroc"])
+    assert found[0]["low"] == pytest.approx(found[1]["low"], abs=1e-12)
+    assert found[0]["num_groups"] == len(prob)
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "NaN", "null"])
+def test_labels_that_look_like_nothing_are_labels(tmp_path, command, word):
+    prob = np.random.default_rng(1).random(60).round(3)
+    label = [word if p > 0.4 else "AD" for p in prob]
+    text = "p,y\n" + "".join(f"{p},{y}\n" for p, y in zip(prob, label, strict=True)) + "0.5,\n"
+    options = ("--prob", "p", "--label", "y", "--positive", word, "--bootstrap", 100)
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path, *options)
+    assert ran.code == 0, ran.err
+    result = json.loads((tmp_path / "metrics.json").read_text())
+    assert result["num_by_label"] == {"AD": label.count("AD"), word: label.count(word)}
+    assert (result["num_unlabelled"], result["metrics"]["auroc"]["value"]) == (1, 1.0)
+    assert "1 without a label" in ran.out
+    text = "p,y\n0.2,1\n0.3,0\n0.4,NA\n"
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path, "--prob", "p", "--label", "y", "--positive", "1")
+    assert ran.code == 2
+    assert "leave the cells of unlabelled rows empty" in " ".join(ran.err.split())
+
+
 def test_three_classes_a_column_each(tmp_path, command):
     rng = np.random.default_rng(0)
     prob = rng.dirichlet([1, 1, 1], 200)

@@ -64,6 +64,37 @@ def test_whole_weights_are_rows_repeated():
         assert curve.model[draw] == pytest.approx(decision_curve(*again, [0.2, 0.5]).model)
 
 
+def test_the_equations_of_largest_likelihood_hold_for_probabilities_of_every_make():
+    """Few values, 0 and 1 among them, and labels that have nothing to do with them: Newton's steps go astray there."""
+    rng = np.random.default_rng(5)
+    values = np.array([0, 1e-12, 0.001, 0.1, 0.2, 0.3, 0.5, 0.8, 0.9, 0.999, 1])
+    num_separated = 0
+    for _ in range(400):
+        prob = rng.choice(rng.choice(values, rng.integers(2, 6), replace=False), rng.integers(20, 300))
+        label = (rng.random(len(prob)) < rng.beta(0.5, 0.5)).astype(int)
+        if rng.random() < 0.3:
+            label = (prob > np.median(prob)).astype(int)
+        if len(set(label)) < 2:
+            continue
+        x = logit(np.clip(prob, 1e-9, 1 - 1e-9))
+        large = float(calibration_in_the_large(prob, label))
+        assert expit(x + large).mean() == pytest.approx(label.mean(), abs=1e-9)
+        line = calibration_line(prob, label)
+        is_separated = x[label == 1].min() >= x[label == 0].max() or x[label == 1].max() <= x[label == 0].min()
+        assert math.isnan(float(line.slope)) == is_separated
+        num_separated += is_separated
+        if not is_separated:
+            gap = label - expit(float(line.intercept) + float(line.slope) * x)
+            assert np.abs([gap.mean(), (gap * x).mean()]).max() < 1e-7
+    assert 20 < num_separated < 200
+
+
+def test_a_perfectly_wrong_model_has_no_slope_and_no_interval_of_one():
+    label = np.arange(60) % 2
+    for prob in (label, 1 - label):
+        assert math.isnan(float(calibration_line(prob, label).slope))
+
+
 def test_probabilities_of_0_and_1_are_no_accident():
     prob, label = rows(3, 50)
     prob[:2] = 0.0, 1.0

@@ -11,6 +11,7 @@ from scipy.special import expit, logit
 from clsgen.errors import DataError
 from clsgen.evaluation.brier_parts import brier_parts
 from clsgen.evaluation.flexible_curve import calibration_curve, calibration_errors
+from clsgen.evaluation.logistic import fit_logistic
 from clsgen.evaluation.metrics import brier
 
 
@@ -56,6 +57,24 @@ def test_errors_are_those_of_the_same_spline_fitted_by_another_optimizer(num_row
     assert np.interp(curve.prob[3], np.sort(prob), expit(design @ beta)[np.argsort(prob)]) == pytest.approx(
         curve.observed[3], abs=0.01
     )
+
+
+def test_the_fit_is_the_likeliest_where_few_probabilities_are_many_rows():
+    rng = np.random.default_rng(6)
+    for _ in range(200):
+        levels = rng.choice([0, 0.1, 0.2, 0.3, 0.4, 0.7, 0.95, 1], rng.integers(3, 6), replace=False)
+        prob = rng.choice(levels, rng.integers(25, 120))
+        label = (rng.random(len(prob)) < rng.beta(0.5, 0.5)).astype(float)
+        if len(set(label)) < 2 or np.ptp(prob) == 0:
+            continue
+        x = logit(np.clip(prob, 1e-9, 1 - 1e-9))
+        design = np.stack([np.ones_like(x), x, np.maximum(x + 1, 0) ** 3 / 100], axis=1)
+        beta = fit_logistic(design, label, np.ones((1, len(label))))[0]
+        loss = lambda b: np.sum(np.logaddexp(0, design @ b) - label * (design @ b))  # noqa: B023, E731
+        other = min(
+            minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000}).fun for start in (beta, [0, 0, 0])
+        )
+        assert loss(beta) <= other + 1e-6
 
 
 def test_weights_that_count_give_what_repeated_rows_give():

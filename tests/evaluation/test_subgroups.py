@@ -147,6 +147,9 @@ def test_ordered_labels_are_judged_by_their_sums():
         prob = [sum(row.probs[each] for each in members) for row in rows]
         assert part["figures"]["auroc"]["value"] == pytest.approx(reference.roc_auc_score(label, prob))
         assert part["figures"]["brier"]["value"] == pytest.approx(reference.brier_score_loss(label, prob))
+        decided = [each >= 0.5 for each in prob]
+        assert part["figures"]["sensitivity"]["value"] == pytest.approx(reference.recall_score(label, decided))
+        assert part["figures"]["ppv"]["value"] == pytest.approx(reference.precision_score(label, decided))
     sums = [list(row.cumulative.values()) for row in rows]
     assert all(first <= second <= third for first, second, third in sums)
     assert judged(rows, THREE)["classes"]["cumulative"] == []

@@ -59,7 +59,9 @@ def test_another_prior_by_hand() -> None:
     probs_NC = plain.probs(np.log([[0.6, 0.4]]), prior=(0.9, 0.1))
     np.testing.assert_allclose(probs_NC, [[0.72 / 0.88, 0.16 / 0.88]], rtol=1e-12)
     np.testing.assert_allclose(plain.probs(np.log([[0.6, 0.4]]), prior=plain.prevalence), [[0.6, 0.4]], rtol=1e-12)
-    assert plain.probs([[0.0, 4.0]], prior=(0.999999, 0.000001))[0, 1] == 1 / 102
+    # Beyond the bounds: held first, so (1/102, 101/102), then weighed; a rare outcome stays rare.
+    weighed = np.array([1 / 102 * 0.999 / 0.75, 101 / 102 * 0.001 / 0.25])
+    np.testing.assert_allclose(plain.probs([[0.0, 40.0]], prior=(0.999, 0.001))[0], weighed / weighed.sum(), rtol=1e-12)
 
 
 def test_before_any_rows_it_is_the_softmax_without_bounds() -> None:

@@ -548,6 +548,35 @@ def test_rows_that_another_role_holds_calibrate_nothing(run, tmp_path, role, why
         calibrate_run(copy, on=str(site))
 
 
+def test_another_sites_groups_are_looked_at_where_its_file_has_them(tmp_path, command):
+    run = train_run(
+        config(tmp_path / "r", data={"task": None, "num_rows": None, "train": str(own_data(tmp_path)), "columns": OWN})
+    )
+    (tested,) = {key for row in RunFolder(run).rows("test")[:1] for key in row.groups}
+    site = tmp_path / "site.csv"
+
+    def write(who, more=()):
+        words = [("calm", "no"), ("restless", "yes")] * 12
+        lines = [f"somebody else number {n} was {word},{answer},{who(n)}" for n, (word, answer) in enumerate(words)]
+        site.write_text("\n".join(["body,answer,who", *lines, *more]) + "\n")
+
+    write(lambda n: tested.removeprefix("who:") if n == 4 else f"new{n}")
+    with pytest.raises(LeakError, match="no row or group of the test role; it holds 1, the first is row 5"):
+        calibrate_run(run, on=str(site))
+    # A patient's rows stand in one fold, so four patients are too few for five folds.
+    write(lambda n: f"new{n % 4}")
+    with pytest.raises(CalibrationError, match="must stand in 5 groups or more, .*; got 4"):
+        calibrate_run(run, on=str(site))
+    write(lambda n: f"new{n}", [",no,x", "a note,,y"])
+    found = calibrate_run(run, on=str(site))
+    assert found.bundle.calibrator.num_rows == 24
+    assert sum(found.dropped.values()) == 2
+    assert found.dropped["unlabelled"] == 1
+    shown = command("calibrate", run, "--on", site)
+    assert "Dropped: 1 rows (unlabelled)" in shown.out
+    assert "Caution: the rarest label has 12 rows." in shown.out
+
+
 def test_a_restricted_model_takes_no_rows_from_elsewhere(run, monkeypatch):
     import dataclasses
 

@@ -10,10 +10,12 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from clsgen.cli.console import console, figure_text, quiet_libraries
+from clsgen.cli.console import console, figure_text, print_dropped, quiet_libraries
 from clsgen.pipeline.calibrate import calibrate_run, changed, current_settings
 from clsgen.pipeline.folder import RunFolder
 
+_FEW = 20
+"""Rows of the rarest label from which on a calibrator is more than a guess."""
 _SHOWN = (
     "log_loss",
     "brier",
@@ -51,6 +53,14 @@ def calibrate(
     if found.before is not None and found.after is not None:
         console.print(_before_and_after(found.before, found.after))
     decided = "largest probability" if rule.threshold is None else f"threshold {rule.threshold:.4f} ({rule.policy})"
+    print_dropped(found.dropped)
+    rarest = min(calibrator.class_counts)
+    if on is not None and rarest < _FEW:
+        console.print(
+            f"Caution: the rarest label has {rarest} rows. The new calibrator is little more than a guess, and so is "
+            "its column of figures.",
+            soft_wrap=True,
+        )
     console.print(f"{calibrator.method} calibrator on {calibrator.num_rows} rows; {decided}.")
     console.print(f"Written to {run / 'model'}. Metrics are of the old calibrator until: clsgen eval {run}")
 

@@ -41,10 +41,18 @@ def row_progress(description: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+def print_dropped(dropped: Mapping[str, int]) -> None:
+    """Say how many rows were left out, and why; nothing where none was."""
+    for reason, count in dropped.items():
+        console.print(f"Dropped: {count} rows ({reason})")
+
+
 def metrics_table(result: Mapping[str, Any]) -> Table:
     """Probability and explanation figures with their intervals; what is undefined says why."""
     share = round(100 * result["bootstrap"]["confidence"])
-    table = Table(title=f"{result['split']} role: {result['num_rows']} rows in {result['num_groups']} groups")
+    unlabelled = f", {count} without a label" if (count := result["num_unlabelled"]) else ""
+    title = f"{result['split']} role: {result['num_rows']} rows in {result['num_groups']} groups{unlabelled}"
+    table = Table(title=title)
     for name, justify in (("figure", "left"), ("value", "right"), (f"{share}% interval", "right"), ("n", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     has_texts = any(entry["n"] for entry in result["explanations"].values())

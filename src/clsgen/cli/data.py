@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clsgen.cli.console import print_dropped
 from clsgen.config.data import ColumnSettings, DataSettings
 from clsgen.config.load import load_config
 from clsgen.errors import ConfigError
@@ -70,8 +71,7 @@ def check(
     console.print(f"Task {spec.name}: {len(spec.labels)} classes")
     console.print(_roles_table(report))
     console.print(_labels_table(report, spec.labels))
-    for reason, count in dropped.items():
-        console.print(f"Dropped: {count} rows ({reason})")
+    print_dropped(dropped)
     _print_overlaps(console, report)
     is_text_shown = show_text or not spec.is_restricted
     if report.telling_words:

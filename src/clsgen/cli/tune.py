@@ -9,7 +9,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from clsgen.cli.console import console, quiet_libraries
+from clsgen.cli.console import console, print_dropped, quiet_libraries
 from clsgen.config.policy import ABSTENTIONS, THRESHOLDS, spelled
 from clsgen.pipeline.tune import Tuned, tune_run
 
@@ -29,6 +29,7 @@ def tune(
     quiet_libraries()
     found = tune_run(run, policy=policy, abstain=abstain, on=on, base=base)
     console.print(_table(found))
+    print_dropped(found.result["dropped"])
     console.print("Chosen on these rows, so hopeful on them: clsgen eval measures it on the test role.", soft_wrap=True)
     rule = found.rule
     abstention = "" if rule.abstention is None else f"; left undecided by {rule.abstention.policy}"

@@ -80,7 +80,8 @@ def read_scores(path: Path, columns: ScoreColumns) -> Scores:
     label_N = np.nan_to_num(found.astype(np.float64), nan=ABSENT).astype(np.int64)
     if columns.id is not None:
         _check_ids(path, _text(table, columns.id), columns.id)
-    group_N = np.arange(len(prob)) if columns.group is None else _groups(path, _text(table, columns.group), columns)
+    tying = columns.group or columns.id  # so that the order of the rows changes nothing
+    group_N = np.arange(len(prob)) if tying is None else _groups(path, _text(table, tying), columns)
     by = {name: _text(table, name).to_pylist() for name in columns.by}
     return Scores(labels, positive, prob, label_N, group_N, by)
 
@@ -102,7 +103,7 @@ def _read(path: Path, names: Sequence[str], numbers: set[str]) -> Any:
             delimiter = "\t" if suffix == "tsv" else ","
             options = pyarrow.csv.ConvertOptions(
                 column_types=types, include_columns=list(dict.fromkeys(names)), strings_can_be_null=True,
-                null_values=["", "NA", "NaN", "nan", "null"], include_missing_columns=False,
+                null_values=[""], include_missing_columns=False,
             )  # fmt: skip
             parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
             table = pyarrow.csv.read_csv(path, parse_options=parse, convert_options=options)
@@ -161,7 +162,8 @@ def _labels(path: Path, columns: ScoreColumns, given: Any) -> tuple[tuple[str, .
         if len(others) > 1:
             raise DataError(
                 f"{path}: {columns.label} must hold two labels beside one column of probabilities; "
-                f"got {[positive, *others[:4]]}. Name a column for every label: --prob LABEL=COLUMN."
+                f"got {[positive, *others[:4]]}. Name a column for every label: --prob LABEL=COLUMN; or leave the "
+                "cells of unlabelled rows empty."
             )
         negative = others[0] if others else ("0" if positive == "1" else f"not {positive}")
         labels = (negative, positive)

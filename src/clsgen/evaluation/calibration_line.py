@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import Checked, FloatArray, as_draws, checked
+from clsgen.evaluation.logistic import clipped_logit, fit_logistic, has_both
 
-LOGIT_CLIP = 1e-9
-"""Probabilities are clipped to [1e-9, 1 - 1e-9] before their logit is taken: a p of 0 has none."""
-
-_MAX_STEPS = 60
+_MAX_STEPS = 200
+_MAX_STEP = 1.0
+"""Newton's steps for the offset can't overshoot below 1.79: the third derivative of the logistic loss is at most its
+second (Bach 2010, Electronic Journal of Statistics 4)."""
 _TOLERANCE = 1e-10
-_MAX_SLOPE = 1e4
 
 
 class CalibrationLine(NamedTuple):
@@ -48,34 +48,13 @@ def calibration_line(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike | N
     (0.0, 1.0)
     """
     data = _checked("calibration_line", prob, label, weight)
-    x_N, y_N = _logit(data.prob), data.label.astype(np.float64)
+    x_N, y_N = clipped_logit(data.prob), data.label.astype(np.float64)
     weight_RN = as_draws(data.weight)
-    intercept, slope = np.zeros(len(weight_RN)), np.ones(len(weight_RN))
-    is_open = _has_both(weight_RN, y_N) & _varies(weight_RN, x_N)
-    is_done = ~is_open
-    for _ in range(_MAX_STEPS):
-        rows = np.flatnonzero(~is_done)
-        if not len(rows):
-            break
-        part = weight_RN[rows]
-        p_RN = expit(intercept[rows, None] + slope[rows, None] * x_N)
-        residual = part * (y_N - p_RN)
-        curve = part * p_RN * (1 - p_RN)
-        gradient = residual.sum(1), residual @ x_N
-        c, d, e = curve.sum(1), curve @ x_N, curve @ x_N**2
-        determinant = np.maximum(c * e - d * d, 1e-300)
-        step_a = (e * gradient[0] - d * gradient[1]) / determinant
-        step_b = (c * gradient[1] - d * gradient[0]) / determinant
-        size = np.minimum(1.0, 5.0 / np.maximum(1e-300, np.maximum(np.abs(step_a), np.abs(step_b))))
-        intercept[rows] += size * step_a
-        slope[rows] += size * step_b
-        is_done[rows] = np.maximum(np.abs(step_a), np.abs(step_b)) < _TOLERANCE
-        is_open[rows] &= np.abs(slope[rows]) < _MAX_SLOPE
-    is_found = is_open & is_done
+    is_found = has_both(weight_RN, y_N) & _overlap(weight_RN, x_N, y_N)
+    beta_RK = np.full((len(weight_RN), 2), np.nan)
+    beta_RK[is_found] = fit_logistic(np.stack([np.ones_like(x_N), x_N], axis=1), y_N, weight_RN[is_found])
     shape = data.weight.shape[:-1]
-    return CalibrationLine(
-        np.where(is_found, intercept, np.nan).reshape(shape), np.where(is_found, slope, np.nan).reshape(shape)
-    )
+    return CalibrationLine(beta_RK[:, 0].reshape(shape), beta_RK[:, 1].reshape(shape))
 
 
 def calibration_in_the_large(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike | None = None) -> FloatArray:
@@ -89,18 +68,18 @@ def calibration_in_the_large(prob: ArrayLike, label: ArrayLike, *, weight: Array
     1.0986
     """
     data = _checked("calibration_in_the_large", prob, label, weight)
-    x_N, y_N = _logit(data.prob), data.label.astype(np.float64)
+    x_N, y_N = clipped_logit(data.prob), data.label.astype(np.float64)
     weight_RN = as_draws(data.weight)
+    is_defined = has_both(weight_RN, y_N)
     shift = np.zeros(len(weight_RN))
     for _ in range(_MAX_STEPS):
         p_RN = expit(shift[:, None] + x_N)
         residual = (weight_RN * (y_N - p_RN)).sum(1)
         curve = (weight_RN * p_RN * (1 - p_RN)).sum(1)
-        step = np.clip(residual / np.maximum(curve, 1e-300), -5.0, 5.0)
+        step = np.clip(residual / np.maximum(curve, 1e-300), -_MAX_STEP, _MAX_STEP)
         shift += step
-        if (np.abs(step) < _TOLERANCE).all():
+        if (np.abs(step[is_defined]) < _TOLERANCE).all():
             break
-    is_defined = _has_both(weight_RN, y_N)
     return np.asarray(np.where(is_defined, shift, np.nan).reshape(data.weight.shape[:-1]))
 
 
@@ -111,16 +90,12 @@ def _checked(where: str, prob: ArrayLike, label: ArrayLike, weight: ArrayLike | 
     return data
 
 
-def _logit(prob_N: FloatArray) -> FloatArray:
-    return np.asarray(logit(np.clip(prob_N, LOGIT_CLIP, 1 - LOGIT_CLIP)))
-
-
-def _has_both(weight_RN: FloatArray, y_N: FloatArray) -> np.ndarray:
-    return np.asarray((weight_RN @ y_N > 0) & (weight_RN @ (1 - y_N) > 0))
-
-
-def _varies(weight_RN: FloatArray, x_N: FloatArray) -> np.ndarray:
+def _overlap(weight_RN: FloatArray, x_N: FloatArray, y_N: FloatArray) -> np.ndarray:
+    """Whether each class has a row beyond one of the other, on either side: else no finite slope is likeliest."""
     is_in = weight_RN > 0
-    low = np.where(is_in, x_N, np.inf).min(1, initial=np.inf)
-    high = np.where(is_in, x_N, -np.inf).max(1, initial=-np.inf)
-    return np.asarray(high > low)
+    low, high = [], []
+    for label in (0.0, 1.0):
+        of_label = is_in & (y_N == label)
+        low.append(np.where(of_label, x_N, np.inf).min(1, initial=np.inf))
+        high.append(np.where(of_label, x_N, -np.inf).max(1, initial=-np.inf))
+    return np.asarray((low[0] < high[1]) & (low[1] < high[0]))

@@ -11,21 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, ndtri
 
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray, IntArray, as_draws, checked
-from clsgen.evaluation.calibration_line import LOGIT_CLIP
+from clsgen.evaluation.logistic import clipped_logit, fit_logistic
 
 _KNOTS = {3: (0.10, 0.50, 0.90), 4: (0.05, 0.35, 0.65, 0.95)}
 _ROWS_FOR_FOUR_KNOTS = 100
 """Fewer rows of the rarer class than this, and the spline has three knots."""
-_ROWS_AT_ONCE = 2**17
-_MAX_STEPS = 60
-_TOLERANCE = 1e-9
 _RIDGE = 1e-8
-"""Least curvature, so that labels which the curve separates do not stop the others' draws."""
-_MAX_LOGIT = 30.0
+"""Least curvature of the band, where the curve separates the labels."""
 
 
 class CalibrationErrors(NamedTuple):
@@ -81,7 +77,7 @@ def calibration_errors(prob: ArrayLike, label: ArrayLike, *, weight: ArrayLike |
     if not len(data.label):
         none = np.full(data.weight.shape[:-1], np.nan)
         return CalibrationErrors(none, none, none)
-    beta_RK = _fit(basis.design_NK, data.label.astype(np.float64), weight_RN)
+    beta_RK = basis.fitted(data.label.astype(np.float64), weight_RN)
     gap_RN = np.abs(expit(beta_RK @ basis.design_NK.T) - data.prob)
     shape = data.weight.shape[:-1]
     mean = (weight_RN * gap_RN).sum(1) / np.maximum(weight_RN.sum(1), 1e-300)
@@ -107,7 +103,7 @@ def calibration_curve(
     basis = _Basis.of(prob, label, "calibration_curve")
     data = checked("calibration_curve", prob, label, None)
     y_N = data.label.astype(np.float64)
-    beta_K = _fit(basis.design_NK, y_N, np.ones((1, len(y_N))))[0]
+    beta_K = basis.fitted(y_N, np.ones((1, len(y_N))))[0]
     if np.isnan(beta_K).any():
         raise DataError("calibration_curve: rows must hold both classes and more than one probability. Give more rows.")
     p_N = expit(basis.design_NK @ beta_K)
@@ -139,10 +135,16 @@ class _Basis(NamedTuple):
             raise DataError(f"{where}: prob must be of shape (N,), two classes; got one column a class.")
         num_rarer = min(int(data.label.sum()), len(data.label) - int(data.label.sum()))
         shares = _KNOTS[4 if num_rarer >= _ROWS_FOR_FOUR_KNOTS else 3]
-        x_N = _logit(data.prob)
+        x_N = clipped_logit(data.prob)
         knots = np.unique(np.quantile(x_N, shares)) if len(x_N) else np.zeros(0)
         basis = cls(knots, np.zeros((0, 0)))
         return cls(knots, basis.at(data.prob))
+
+    def fitted(self, y_N: FloatArray, weight_RN: FloatArray) -> FloatArray:
+        """Coefficients (R, K); NaN where a class has no row, or where all probabilities are one and the same."""
+        if not np.ptp(self.design_NK[:, 1]) > 0:
+            return np.full((len(weight_RN), self.design_NK.shape[1]), np.nan)
+        return fit_logistic(self.design_NK, y_N, weight_RN)
 
     @property
     def eye(self) -> FloatArray:
@@ -150,7 +152,7 @@ class _Basis(NamedTuple):
 
     def at(self, prob_N: FloatArray) -> FloatArray:
         """(N, K): linear in logit p beyond the outer knots; a straight line where fewer than three knots differ."""
-        x_N = _logit(prob_N)
+        x_N = clipped_logit(prob_N)
         columns = [np.ones_like(x_N), x_N]
         if len(self.knots) >= 3:
             scale = (self.knots[-1] - self.knots[0]) ** 2
@@ -167,44 +169,6 @@ class _Basis(NamedTuple):
         return np.asarray(cubed(t) - cubed(before) * left + cubed(last) * right)
 
 
-def _fit(design_NK: FloatArray, y_N: FloatArray, weight_RN: FloatArray) -> FloatArray:
-    """Coefficients (R, K) of largest likelihood, by Newton's method with halved steps; NaN where there are none."""
-    num_draws, num_columns = len(weight_RN), design_NK.shape[1]
-    beta_RK = np.zeros((num_draws, num_columns))
-    beta_RK[:, 1] = 1.0
-    varies = np.ptp(design_NK[:, 1]) > 0 if len(design_NK) else False
-    has_both = (weight_RN @ y_N > 0) & (weight_RN @ (1 - y_N) > 0)
-    if not varies:
-        return np.full_like(beta_RK, np.nan)
-    for _ in range(_MAX_STEPS):
-        gradient_RK, hessian_RKK = _slopes(design_NK, y_N, weight_RN, beta_RK)
-        step_RK = np.linalg.solve(hessian_RKK + _RIDGE * np.eye(num_columns), gradient_RK[..., None])[..., 0]
-        # Far steps overshoot where labels are nearly separated: none may move a row's logit by more than a few units.
-        far_R = np.abs(step_RK @ design_NK.T).max(1)
-        step_RK *= np.minimum(1.0, 4.0 / np.maximum(far_R, 1e-300))[:, None]
-        beta_RK += np.where(has_both[:, None], step_RK, 0.0)
-        if (far_R[has_both] < _TOLERANCE).all():
-            break
-    return np.asarray(np.where(has_both[:, None], beta_RK, np.nan))
-
-
-def _slopes(
-    design_NK: FloatArray, y_N: FloatArray, weight_RN: FloatArray, beta_RK: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Gradient (R, K) and negated Hessian (R, K, K) of the likelihood, some rows at a time: no large array is made."""
-    num_draws, num_columns = beta_RK.shape
-    gradient_RK = np.zeros((num_draws, num_columns))
-    hessian_RQ = np.zeros((num_draws, num_columns**2))
-    for start in range(0, len(y_N), _ROWS_AT_ONCE):
-        at = slice(start, start + _ROWS_AT_ONCE)
-        part_nK, weight_Rn = design_NK[at], weight_RN[:, at]
-        p_Rn = expit(np.clip(beta_RK @ part_nK.T, -_MAX_LOGIT, _MAX_LOGIT))
-        gradient_RK += (weight_Rn * (y_N[at] - p_Rn)) @ part_nK
-        products_nQ = (part_nK[:, :, None] * part_nK[:, None, :]).reshape(len(part_nK), -1)
-        hessian_RQ += (weight_Rn * p_Rn * (1 - p_Rn)) @ products_nQ
-    return gradient_RK, hessian_RQ.reshape(num_draws, num_columns, num_columns)
-
-
 def _quantile(value_RN: FloatArray, weight_RN: FloatArray, share: float) -> FloatArray:
     """Least value at or below which so large a share of the weight lies, a row at a time."""
     order_RN: IntArray = np.argsort(value_RN, axis=1)
@@ -213,7 +177,3 @@ def _quantile(value_RN: FloatArray, weight_RN: FloatArray, share: float) -> Floa
     # Whole-number weights add up exactly; the small slack is for shares such as 0.9 of them.
     first_R = (mass_RN >= share * mass_RN[:, -1:] - 1e-9).argmax(1)
     return np.asarray(np.take_along_axis(sorted_RN, first_R[:, None], axis=1)[:, 0])
-
-
-def _logit(prob_N: FloatArray) -> FloatArray:
-    return np.asarray(logit(np.clip(prob_N, LOGIT_CLIP, 1 - LOGIT_CLIP)))

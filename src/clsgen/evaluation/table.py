@@ -99,8 +99,13 @@ class Table:
         return self._against_rest([index], self.spec.labels[index])
 
     def up_to(self, index: int) -> Table:
-        """The same rows of ordered labels as a question of two classes: this label or an earlier one, positive."""
-        return self._against_rest(list(range(index + 1)), f"{self.spec.labels[index]} or earlier")
+        """The same rows of ordered labels as a question of two classes: this label or an earlier one, positive.
+
+        It is decided from a sum of one half upwards: the likeliest single label says nothing of the sum.
+        """
+        found = self._against_rest(list(range(index + 1)), f"{self.spec.labels[index]} or earlier")
+        decided_N = np.where(self.decided_N == ABSENT, ABSENT, found.prob_NC[:, 1] >= 0.5)
+        return replace(found, decided_N=decided_N)
 
     def _against_rest(self, members: list[int], name: str) -> Table:
         prob = self.prob_NC[:, members].sum(axis=1).clip(0, 1)

@@ -74,10 +74,11 @@ class Calibrator:
         return self.knots is None
 
     def probs(self, logits: ArrayLike, *, prior: Sequence[float] | None = None) -> Floats:
-        """Calibrated probabilities, held within [1/(n+2), 1 - 1/(n+2)].
+        """Calibrated probabilities, held within [1/(n+2), 1 - 1/(n+2)] where no prior is given.
 
         The bounds are those of Laplace's rule of succession: n rows can't vouch for more certainty. They hold for
-        `none` too, unless no rows were seen (then softmax(z) as it is). They come last, so rows beyond a bound tie.
+        `none` too, unless no rows were seen (then softmax(z) as it is). Rows beyond a bound tie. A prior is knowledge
+        of another kind: it weighs the probabilities after they were held, and may take them beyond.
 
         Args:
             logits: Raw class logits (N, C); N may be 0.
@@ -103,10 +104,12 @@ class Calibrator:
             probs_NC = softmax(logits_NC * np.array(self.slopes) + np.array(self.biases), axis=1)
         else:
             probs_NC = _curve_probs(logits_NC, self.knots)
+        if self.num_rows:
+            probs_NC = _held_above(probs_NC, 1 / (self.num_rows + 2))
         if prior is not None:
             probs_NC = probs_NC * _checked_prior(prior, len(self.class_counts)) / np.array(self.prevalence)
             probs_NC = probs_NC / probs_NC.sum(axis=1, keepdims=True)
-        return probs_NC if self.num_rows == 0 else _held_above(probs_NC, 1 / (self.num_rows + 2))
+        return np.asarray(probs_NC)
 
     def to_json(self) -> dict[str, Any]:
         """The calibrator as plain JSON values; floats survive bit for bit."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def calibrated(
     classifier = Classifier(bundle, batch_tokens=predict.batch_tokens, engine=predict.engine)
     logits = classifier.class_logits(labelled)
     groups = [f"g{group}" for group in components(labelled)]
-    return _with_decision(bundle, LabelledRows(labelled, logits, groups), settings)
+    return _with_decision(bundle, LabelledRows(labelled, logits, groups, {}), settings)
 
 
 def _with_decision(bundle: Bundle, rows: LabelledRows, settings: CalibrationSettings) -> Bundle:
@@ -171,11 +172,13 @@ class Recalibrated(NamedTuple):
         before: Figures of the old calibrator on the other site's rows, by name, as metrics.json holds them; None
             without such rows.
         after: The same of calibrators fitted on four fifths of these rows' groups and judged on the last fifth.
+        dropped: Reason -> rows that were left out.
     """
 
     bundle: Bundle
     before: dict[str, dict[str, Any]] | None = None
     after: dict[str, dict[str, Any]] | None = None
+    dropped: Mapping[str, int] = MappingProxyType({})
 
 
 def calibrate_run(
@@ -202,13 +205,14 @@ def calibrate_run(
     old, spec = classifier.bundle, classifier.spec
     rows = labelled_rows(folder, classifier, on)
     bundle = _with_decision(old, rows, asked)
-    found = Recalibrated(bundle)
+    found = Recalibrated(bundle, dropped=rows.dropped)
     if on is not None:
         before = grouped(judge(rows.examples, rows.logits, old.calibrator, old.rule), rows.groups)
         found = Recalibrated(
             bundle,
             _figures(before, spec, config.evaluate),
             _figures(_cross_fitted(rows, spec, asked), spec, config.evaluate),
+            rows.dropped,
         )
     save_calibration(bundle, folder.model)
     return found
@@ -221,7 +225,7 @@ def grouped(predictions: Sequence[Prediction], groups: Sequence[str]) -> list[Pr
 
 def _cross_fitted(rows: LabelledRows, spec: TaskSpec, settings: CalibrationSettings) -> list[Prediction]:
     """Each row judged by a calibrator that saw no row of its group."""
-    examples, logits, groups = rows
+    examples, logits, groups, _ = rows
     names = sorted(set(groups))
     if len(names) < NUM_FOLDS:
         raise CalibrationError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsgen.artifacts import sha256_of
+from clsgen.config.data import ColumnSettings
 from clsgen.data.prediction_columns import are_predictions, read_logits
 from clsgen.data.shards import is_shards, shard_files
-from clsgen.data.source import read_examples
+from clsgen.data.source import read_examples, read_rows
 from clsgen.data.split import components
 from clsgen.data.ties import text_digest
 from clsgen.errors import CalibrationError, LeakError, RestrictedError
@@ -32,11 +34,13 @@ class LabelledRows(NamedTuple):
         examples: The rows, N of them; those of predictions have no text.
         logits: Class logits (N, C).
         groups: Name of each row's group.
+        dropped: Reason -> rows that were left out.
     """
 
     examples: Sequence[Example]
     logits: NDArray[np.float64]
     groups: Sequence[str]
+    dropped: Mapping[str, int]
 
 
 def labelled_rows(folder: RunFolder, classifier: Classifier, on: str | None) -> LabelledRows:
@@ -53,35 +57,47 @@ def labelled_rows(folder: RunFolder, classifier: Classifier, on: str | None) -> 
     """
     if on is not None and are_predictions(on):
         return _of_predictions(folder, on, classifier.spec)
-    rows = calibration_rows(folder, classifier.spec, on)
-    return LabelledRows(rows, classifier.class_logits(rows), [f"g{group}" for group in components(rows)])
+    rows, dropped = calibration_rows(folder, classifier.spec, on)
+    groups = [f"g{group}" for group in components(rows)]
+    return LabelledRows(rows, classifier.class_logits(rows), groups, dropped)
 
 
-def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> list[Example]:
-    """Labelled rows that calibrators and thresholds may see: the run's calibration role, or another site's file.
+def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> tuple[list[Example], dict[str, int]]:
+    """Labelled rows that calibrators and thresholds may see, and how many were left out for which reason.
 
     Args:
         folder: The run.
         spec: Its task.
-        on: A file of rows, read with the run's column mapping; None: the calibration role.
+        on: A file of rows, read with the run's column mapping, and its columns of groups where the file has them;
+            None: the calibration role.
 
     Raises:
         RestrictedError: A hub data set for a restricted model.
         LeakError: The file holds rows, or groups, of the run's test role, or rows that the model was trained on.
         CalibrationError: No row carries a label.
     """
+    dropped: Counter[str] = Counter()
     if on is None:
-        rows = folder.rows("calibration")
+        rows = list(folder.rows("calibration"))
     else:
         if spec.is_restricted and not Path(on).exists():
             raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
-        columns = columns_of(folder.model).model_copy(update={"subgroups": ()})  # another site may not have them
-        rows = list(read_examples(on, columns, labels=spec.labels).examples)
+        found = read_examples(on, _site_columns(folder, on), labels=spec.labels)
+        rows = list(found.examples)
+        dropped.update(found.dropped)
         _refuse_seen(on, [text_digest(row) for row in rows], folder, groups=[row.groups for row in rows])
     labelled = [example for example in rows if example.label is not None]
     if not labelled:
         raise CalibrationError(_NO_LABEL)
-    return labelled
+    dropped["unlabelled"] += len(rows) - len(labelled)
+    return labelled, {reason: count for reason, count in dropped.items() if count}
+
+
+def _site_columns(folder: RunFolder, on: str) -> ColumnSettings:
+    """The run's columns: of those that tie rows together the ones that another site has, and none to be judged by."""
+    _, first = next(read_rows(on), ("", {}))
+    group = tuple(name for name in folder.config().data.columns.group if name in first)
+    return columns_of(folder.model).model_copy(update={"subgroups": (), "group": group})
 
 
 def digest_of(on: str) -> str:
@@ -103,7 +119,7 @@ def _of_predictions(folder: RunFolder, on: str, spec: TaskSpec) -> LabelledRows:
         raise CalibrationError(_NO_LABEL)
     _refuse_seen(on, found.text_hashes, folder, groups=[() for _ in found.ids])
     rows = [Example(i, "", label=spec.labels[label]) for i, label in zip(found.ids, found.label_N, strict=True)]
-    return LabelledRows(rows, found.logit_NC, [f"g{group}" for group in found.group_N])
+    return LabelledRows(rows, found.logit_NC, [f"g{group}" for group in found.group_N], {})
 
 
 def _refuse_seen(on: str, digests: Sequence[str], folder: RunFolder, *, groups: Sequence[Sequence[str]]) -> None:
@@ -113,16 +129,18 @@ def _refuse_seen(on: str, digests: Sequence[str], folder: RunFolder, *, groups: 
         known = folder.rows(role)
         texts = {text_digest(example) for example in known}
         keys = {key for example in known for key in example.groups} if role == "test" else set()
-        num_shared = sum(
-            digest in texts or not keys.isdisjoint(own) for digest, own in zip(digests, groups, strict=True)
-        )
-        if num_shared:
+        shared = [
+            number
+            for number, (digest, own) in enumerate(zip(digests, groups, strict=True), start=1)
+            if digest in texts or not keys.isdisjoint(own)
+        ]
+        if shared:
             why = (
                 "Thresholds and calibrators see calibration rows only"
                 if role == "test"
                 else "A model is too sure of rows that it was trained on"
             )
             raise LeakError(
-                f"calibrate: {on} must hold no row or group of the {role} role; it holds {num_shared}. {why}: "
-                "choose other rows."
+                f"{on} must hold no row or group of the {role} role; it holds {len(shared)}, the first is row "
+                f"{shared[0]}. {why}: choose other rows."
             )

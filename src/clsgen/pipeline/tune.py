@@ -75,7 +75,7 @@ def tune_run(
             f"tune: the task must have two labels; got {list(spec.labels)}. With more, the largest probability decides."
         )
     settings = changed("tune", CalibrationSettings(threshold="half"), threshold=policy, abstain=abstain)
-    rows, logits, own_groups = labelled_rows(folder, classifier, on)
+    rows, logits, own_groups, dropped = labelled_rows(folder, classifier, on)
     probs = bundle.calibrator.probs(logits)
     label = np.array([spec.labels.index(str(row.label)) for row in rows])
     is_positive = (label == spec.positive_index).astype(np.int64)
@@ -93,6 +93,7 @@ def tune_run(
         "num_positive": points.num_positive,
         "num_groups": len(set(groups)),
         "rows": "calibration role" if on is None else digest_of(on),
+        "dropped": dict(dropped),
         "chosen": rule.to_json(),
         "policies": policies,
         "front": _front(points),

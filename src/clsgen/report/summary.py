@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from clsgen.evaluation.net_benefit import decision_curve
 from clsgen.evaluation.subgroups import SMALL_CLASS, SMALL_ROWS
 from clsgen.report.results import Results
 from clsgen.report.wording import count, figure, number, percent
@@ -93,13 +94,15 @@ def _decision(results: Results) -> Iterator[Statement]:
 
 def _benefit(results: Results, curve: Mapping[str, Any] | None) -> Iterator[Statement]:
     threshold = results.model["decision"].get("threshold")
-    if curve is None or threshold is None:
+    if curve is None or threshold is None or not 0 < threshold < 1:
         return
-    at = min(range(len(curve["threshold"])), key=lambda index: abs(curve["threshold"][index] - threshold))
-    model, best = curve["model"][at], max(0.0, curve["treat_all"][at])
+    labelled = [row for row in results.predictions if row.label is not None]
+    prob = [row.probs[str(results.spec.positive)] for row in labelled]
+    exact = decision_curve(prob, [row.label == results.spec.positive for row in labelled], [threshold])
+    model, best = float(exact.model[..., 0]), max(0.0, float(exact.treat_all[..., 0]))
     is_useful = model > best
     text = (
-        f"At the threshold {curve['threshold'][at]:.2f} the net benefit is {number(model)}; deciding everybody or "
+        f"At the threshold {number(threshold)} the net benefit is {number(model)}; deciding everybody or "
         f"nobody positive gives {number(best)}."
     )
     yield Statement("Use", text, "good" if is_useful else "caution")
