@@ -248,11 +248,12 @@ def test_a_connection_that_breaks_is_made_again() -> None:
 def test_no_server() -> None:
     with ChatServer(always()) as server:
         endpoint = server.endpoint
-    budget = Budget()
+    budget, started = Budget(), time.monotonic()
     with pytest.raises(
         TeacherError, match=r"got no connection \(ConnectError\)\. Check that the server is up"
     ) as caught:
-        ask_one(endpoint, limits=Limits(budget=budget))
+        ask_one(endpoint, limits=Limits(budget=budget), settings={"wait_initial_seconds": 20})
+    assert time.monotonic() - started < 10  # nobody ever answered there, so nothing is waited for
     assert caught.value.reason == "connection"
     assert budget.spent == Tokens()
 

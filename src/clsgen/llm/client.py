@@ -63,6 +63,7 @@ class OpenAIChat:
         self.is_structured: bool | None = None
         self.num_sent = 0
         self.num_estimated = 0
+        self._is_reached = False
         self._host = host_of(endpoint)
         self._api_key = api_key
         self._slots = asyncio.Semaphore(self._settings.concurrency)
@@ -152,6 +153,8 @@ class OpenAIChat:
         settings = self._settings
         if not isinstance(error, AttemptError) or not error.is_transient:
             return False
+        if error.reason == "connection" and error.is_free and not self._is_reached:
+            return False  # nobody has ever answered there: a wrong address, or a server that is not up
         if error.wait_seconds is None:
             return True
         if error.wait_seconds > settings.retry_after_max_seconds:
@@ -168,11 +171,13 @@ class OpenAIChat:
             try:
                 reply = await self._send(request, has_schema=has_schema)
             except AttemptError as error:
+                self._is_reached |= error.reason != "connection"
                 if error.is_free:
                     charge.tokens = Tokens()
                 else:
                     wasted.append(worst)
                 raise
+            self._is_reached = True
             charge.tokens = Tokens(reply.prompt_tokens, reply.completion_tokens)
             use.num_tokens = charge.tokens.total
             return reply
@@ -190,7 +195,7 @@ class OpenAIChat:
     async def _send(self, request: ChatRequest, *, has_schema: bool) -> ChatReply:
         # `from None`: the errors below hold the request and the server's answer, neither of which may be shown.
         asked = Asked(
-            f"teacher {self.model!r} at {self._host}",
+            f"model {self.model!r} at {self._host}",
             request,
             self._api_key,
             self._settings.timeout_seconds,
