@@ -146,7 +146,9 @@ def test_rows_without_label_are_counted_and_one_class_is_undefined_not_zero(tmp_
         ("p,y\n0.2,a\n0.3,b\n0.1,c\n", ("--positive", "a"), "Name a column for every label: --prob LABEL=COLUMN"),
         ("p,y,g\n0.2,1,a\n0.3,0,\n", ("--group", "g"), "g must be given in every row; row 2 has none"),
         ("p,y,k\n0.2,1,a\n0.3,0,a\n", ("--id", "k"), "k must hold every id once; got 'a' more than once"),
-        ("q,y\n0.2,1\n", (), "p"),
+        ("q,y\n0.2,1\n", (), "the column 'p' must be there; got ['q', 'y']"),
+        ("p;y\n0.2;1\n", (), "the column 'p' must be there; got ['p;y']"),
+        ("p,y\n0.2,1\n", ("--label", "p"), "--prob and --label must be different columns; got 'p' for both"),
         ("p,y\n", (), "the file must hold at least one row"),
         ("p,y\n0.2,1\n", ("--threshold", "2"), "threshold must be from 0 to 1; got 2"),
         ("p,y\n0.2,1\n", ("--bootstrap", "5"), "--bootstrap must be 100 or more; got 5"),
@@ -165,6 +167,18 @@ def test_probabilities_must_add_up(tmp_path, command):
     ran = command("eval", source, "-o", tmp_path / "out", "--prob", "a=a", "--prob", "b=b", "--label", "y")
     assert ran.code == 2
     assert "must add up to 1; got 0.8999999999999999 in row 2" in " ".join(ran.err.split())
+
+
+def test_the_figures_of_a_run_are_not_overwritten_by_accident(tmp_path, command):
+    source = written(tmp_path, "p,y\n0.2,1\n0.1,0\n")
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "metrics.json").write_text("{}")
+    ran = command("eval", source, "--prob", "p", "--label", "y")
+    assert ran.code == 2
+    assert "stands in a run, whose metrics.json it would overwrite" in " ".join(ran.err.split())
+    assert (tmp_path / "metrics.json").read_text() == "{}"
+    assert command("eval", source, "-o", tmp_path / "out", "--prob", "p", "--label", "y").code == 0
 
 
 def test_a_column_alone_is_refused(tmp_path, command):

@@ -53,7 +53,7 @@ def evaluate(
     given = _given(
         prob=prob, label=label, group=group, id=row_id, threshold=threshold, bootstrap=bootstrap, figures=figures
     )
-    folder = source.parent if output is None else output
+    folder = _output(source) if output is None else output
     written = [folder / "metrics.json"]
     if prob and label:
         _check_table(prob, label, by or (), refused={"--evidence": evidence, "--base": base is not None})
@@ -75,6 +75,17 @@ def evaluate(
     else:
         result = _of_predictions(source, folder, positive, is_asking_more=bool(by) or evidence)
     _show(result, written, with_parts=bool(by))
+
+
+def _output(source: Path) -> Path:
+    """Where figures go that were told no place: beside what they are of."""
+    folder = source.parent
+    if not source.is_dir() and (folder / "config.yaml").is_file() and (folder / "model").is_dir():
+        raise ConfigError(
+            f"eval: {source.name} stands in a run, whose metrics.json it would overwrite. Judge the run, "
+            f"clsgen eval {folder}, or name --output."
+        )
+    return folder
 
 
 def _of_predictions(source: Path, folder: Path, positive: str | None, *, is_asking_more: bool) -> dict[str, Any]:
@@ -133,7 +144,10 @@ def _check_table(prob: Sequence[str], label: str, by: Sequence[str], *, refused:
     given = [name for name, is_given in refused.items() if is_given]
     if given:
         raise ConfigError(f"eval: {', '.join(given)} goes with a run directory; this is a table. Leave it out.")
-    telling = {label, *(each.rpartition("=")[2] for each in prob)}
+    given_columns = [each.rpartition("=")[2] for each in prob]
+    if label in given_columns:
+        raise ConfigError(f"eval: --prob and --label must be different columns; got {label!r} for both.")
+    telling = {label, *given_columns}
     for name in by:
         if name in telling:
             raise ConfigError(f"eval: --by must be other columns than label and probability; got {name!r}.")

@@ -106,12 +106,10 @@ def _read(path: Path, names: Sequence[str], numbers: set[str]) -> Any:
                 null_values=[""], include_missing_columns=False,
             )  # fmt: skip
             parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+            _check_names(path, names, pyarrow.csv.open_csv(path, parse_options=parse).schema.names)
             table = pyarrow.csv.read_csv(path, parse_options=parse, convert_options=options)
         else:
             raise DataError(f"{path}: the file must be csv, tsv or parquet; got .{suffix}. Convert it.")
-    except KeyError as error:
-        missing = next((name for name in names if f"'{name}'" in str(error.args[0])), error.args[0])
-        raise DataError(f"{path}: the column must be there; got none named {missing!r}. Name another.") from error
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: the file must be readable as columns; {error}. Repair it.") from error
     if not table.num_rows:
