@@ -66,10 +66,11 @@ def test_figures_are_those_of_scikit_learn(tmp_path, command, kind):
     assert "readability" not in ran.out, "there are no texts to judge"
 
 
-def test_the_order_of_rows_changes_nothing(tmp_path, command):
+@pytest.mark.parametrize("tying", [("--group", "g"), ("--id", "id")], ids=["groups", "ids alone"])
+def test_the_order_of_rows_changes_nothing(tmp_path, command, tying):
     prob, label, group = binary()
     lines = table(prob, label, group).splitlines(keepends=True)
-    options = ("--prob", "p", "--label", "y", "--group", "g", "--bootstrap", 100)
+    options = ("--prob", "p", "--label", "y", *tying, "--bootstrap", 100)
     found = []
     for name, rows in (("a", lines[1:]), ("b", lines[:0:-1])):
         source = written(tmp_path, lines[0] + "".join(rows), f"{name}.csv")
@@ -78,19 +79,6 @@ def test_the_order_of_rows_changes_nothing(tmp_path, command):
     for name, entry in found[0].items():
         for end in ("value", "low", "high"):
             assert entry[end] == pytest.approx(found[1][name][end], abs=1e-9), name
-
-
-def test_without_groups_ids_make_the_order_of_rows_nothing(tmp_path, command):
-    prob, label, group = binary()
-    lines = table(prob, label, group).splitlines(keepends=True)
-    options = ("--prob", "p", "--label", "y", "--id", "id", "--bootstrap", 100)
-    found = []
-    for name, rows in (("a", lines[1:]), ("b", lines[:0:-1])):
-        source = written(tmp_path, lines[0] + "".join(rows), f"{name}.csv")
-        assert command("eval", source, "-o", tmp_path / name, *options).code == 0
-        found.append(json.loads((tmp_path / name / "metrics.json").read_text())["metrics"]["auroc"])
-    assert found[0]["low"] == pytest.approx(found[1]["low"], abs=1e-12)
-    assert found[0]["num_groups"] == len(prob)
 
 
 @pytest.mark.parametrize("word", ["NA", "nan", "NaN", "null"])
