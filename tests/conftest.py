@@ -61,8 +61,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Chromium; not for the whole session, since its event loop would stand in the way of every other one."""
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("needs chromium: apt-get install chromium")

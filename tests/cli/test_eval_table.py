@@ -141,6 +141,7 @@ def test_rows_without_label_are_counted_and_one_class_is_undefined_not_zero(tmp_
         ("p,y\n0.2,1\n", ("--threshold", "2"), "threshold must be from 0 to 1; got 2"),
         ("p,y\n0.2,1\n", ("--bootstrap", "5"), "--bootstrap must be 100 or more; got 5"),
         ("p,y\n0.2,1\n", ("--prob", "no=p"), "LABEL=COLUMN once for every label"),
+        ("p=1,y\n0.2,1\n", ("--prob", "p=1"), "an equals sign is written =COLUMN"),
     ],
 )
 def test_what_cannot_be_judged_is_named(tmp_path, command, text, options, message):
@@ -148,6 +149,13 @@ def test_what_cannot_be_judged_is_named(tmp_path, command, text, options, messag
     assert ran.code == 2, ran.out
     assert message in " ".join(ran.err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_column_with_an_equals_sign_has_a_way_to_be_named(tmp_path, command):
+    source = written(tmp_path, "p=1,y\n0.2,0\n0.7,1\n0.4,0\n")
+    ran = command("eval", source, "-o", tmp_path / "out", "--prob", "=p=1", "--label", "y")
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["metrics"]["auroc"]["value"] == 1
 
 
 def test_probabilities_must_add_up(tmp_path, command):

@@ -285,8 +285,8 @@ def test_one_class_leaves_null_with_the_reason_and_never_zero():
     assert result["metrics"]["mcc"]["reason"] == "all rows have one label, or one decision"
     assert result["metrics"]["brier"]["value"] > 0
     assert result["metrics"]["specificity"]["value"] > 0
-    # A decision that is always positive, and right never.
-    none_decided = evaluate([replace(row, decision="no") for row in _binary_rows()], BINARY, settings=SETTINGS)
+    none = [replace(row, threshold=1.0, decision="no") for row in _binary_rows() if row.probs["yes"] < 0.99]
+    none_decided = evaluate(none, BINARY, settings=SETTINGS)
     assert none_decided["metrics"]["ppv"]["reason"] == "no row is decided 'yes'"
     assert none_decided["metrics"]["ppv"]["value"] is None
 
@@ -389,6 +389,11 @@ def test_no_text_of_a_row_reaches_the_result():
 ROW = _binary_rows(1)[0]
 
 
+def test_a_probability_rounded_across_its_threshold_is_no_contradiction():
+    near = replace(ROW, probs={"no": 0.6004, "yes": 0.3996})
+    assert evaluate([near], BINARY, settings=SETTINGS)["num_rows"] == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "spec", "message"),
     [
@@ -400,6 +405,12 @@ ROW = _binary_rows(1)[0]
         ([replace(ROW, decision="y")], BINARY, r"decision of row 'row0' must be one of"),
         ([replace(ROW, probs={"no": 0.5, "yes": float("nan")})], BINARY, r"probs of row 'row0' must be from 0 to 1"),
         ([ROW, replace(ROW, id="b", threshold=0.7)], BINARY, "threshold must be the same in all rows; got 2 of them"),
+        ([replace(ROW, decision="no")], BINARY, r"decision must be 'yes' from a probability of 0.4 upwards"),
+        (
+            [replace(ROW, threshold=0.3)],
+            replace(BINARY, positive="no"),
+            r".*got 'yes' at 0.36 \(rows like this: 1\)",
+        ),
         ([ROW], replace(BINARY, positive=None), r"positive must be one of \['no', 'yes'\]; got None"),
     ],
 )

@@ -77,6 +77,15 @@ def test_the_fit_is_the_likeliest_where_few_probabilities_are_many_rows():
         assert loss(beta) <= other + 1e-6
 
 
+def test_what_is_not_found_in_time_is_no_number(monkeypatch):
+    prob, label = draw(80)
+    design = np.stack([np.ones(80), logit(prob)], axis=1)
+    weight = np.ones((1, 80))
+    assert np.isfinite(fit_logistic(design, label.astype(float), weight)).all()
+    monkeypatch.setattr("clsgen.evaluation.logistic._MAX_TRIALS", 1)
+    assert np.isnan(fit_logistic(design, label.astype(float), weight)).all()
+
+
 def test_weights_that_count_give_what_repeated_rows_give():
     prob, label = draw(80)
     count = np.random.default_rng(1).integers(1, 3, 80)

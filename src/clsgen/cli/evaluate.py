@@ -144,7 +144,7 @@ def _check_table(prob: Sequence[str], label: str, by: Sequence[str], *, refused:
     given = [name for name, is_given in refused.items() if is_given]
     if given:
         raise ConfigError(f"eval: {', '.join(given)} goes with a run directory; this is a table. Leave it out.")
-    given_columns = [each.rpartition("=")[2] for each in prob]
+    given_columns = list(_columns(prob).values())
     if label in given_columns:
         raise ConfigError(f"eval: --prob and --label must be different columns; got {label!r} for both.")
     telling = {label, *given_columns}
@@ -153,13 +153,16 @@ def _check_table(prob: Sequence[str], label: str, by: Sequence[str], *, refused:
             raise ConfigError(f"eval: --by must be other columns than label and probability; got {name!r}.")
 
 
-def _columns(prob: list[str]) -> dict[str, str]:
-    """Label -> column; a single column without a label is the positive one's."""
+def _columns(prob: Sequence[str]) -> dict[str, str]:
+    """Label -> column; a single column without a label is the positive one's ("=a=b" is the column "a=b")."""
     if len(prob) == 1 and "=" not in prob[0]:
         return {"": prob[0]}
     pairs = [each.partition("=") for each in prob]
     if any(not equals for _, equals, _ in pairs) or len({label for label, _, _ in pairs}) < len(pairs):
-        raise ConfigError(f"eval: --prob must be one column, or LABEL=COLUMN once for every label; got {prob}.")
+        raise ConfigError(
+            f"eval: --prob must be one column, or LABEL=COLUMN once for every label; got {list(prob)}. "
+            "A single column whose name holds an equals sign is written =COLUMN."
+        )
     return {label: column for label, _, column in pairs}
 
 

@@ -11,7 +11,7 @@ LOGIT_CLIP = 1e-9
 """Probabilities are clipped to [1e-9, 1 - 1e-9] before their logit is taken: a p of 0 has none."""
 
 _MAX_TRIALS = 400
-_TOLERANCE = 1e-12
+_TOLERANCE = 1e-10
 """The step is the last one that makes the labels likelier by no more than this, in nats: its error is squared."""
 _LEAST_SHARE = 1e-4
 """Share of what its slope promises that a step must bring; else it is too long, and a quarter of it is tried."""
@@ -34,7 +34,7 @@ def has_both(weight_RN: FloatArray, y_N: FloatArray) -> np.ndarray:
 
 
 def fit_logistic(design_NK: FloatArray, y_N: FloatArray, weight_RN: FloatArray) -> FloatArray:
-    """Coefficients (R, K) of largest likelihood; NaN for a draw with one class.
+    """Coefficients (R, K) of largest likelihood; NaN for a draw with one class, or that was not found in time.
 
     Where the columns separate the classes there is no largest likelihood: the coefficients are large, and the
     probabilities that they give as good as 0 and 1.
@@ -69,7 +69,7 @@ def fit_logistic(design_NK: FloatArray, y_N: FloatArray, weight_RN: FloatArray) 
         is_last = gain_R[taken] <= _TOLERANCE
         beta_RK[taken[is_last]] += step_RK[taken[is_last]]
         is_open[taken[is_last]] = False
-    return np.asarray(np.where(is_defined[:, None], beta_RK, np.nan))
+    return np.asarray(np.where((is_defined & ~is_open)[:, None], beta_RK, np.nan))
 
 
 def _at(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # which loads pyarrow
 ABSENT = -1
 """Class index of a row without label, or of an explanation that states none."""
 
+_ROUNDED = 1e-3
+"""A probability this near to the threshold may have been rounded to the other side of it in a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -130,7 +133,7 @@ def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:
 
     Raises:
         DataError: No row, an id twice, labels other than the task's, probabilities that are none, two classes
-            without a positive one, thresholds of more than one model.
+            without a positive one, thresholds of more than one model, decisions other than the threshold's.
     """
     _check_rows(predictions, spec)
     rows = tuple(sorted(predictions, key=lambda row: row.id))
@@ -139,7 +142,7 @@ def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:
         name: np.array([_index(getattr(row, name), name, row.id, index_of) for row in rows], dtype=np.int64)
         for name in ("label", "decision", "stated_label")
     }
-    return Table(
+    table = Table(
         spec=spec,
         predictions=rows,
         group=np.array([f"row:{row.id}" if row.group is None else f"group:{row.group}" for row in rows]),
@@ -151,6 +154,8 @@ def tabulate(predictions: Sequence[Prediction], spec: TaskSpec) -> Table:
         set_NC=_sets(rows, spec),
         cut_N=np.array([row.num_document_tokens_cut > 0 for row in rows], dtype=bool),
     )
+    _check_decisions(table)
+    return table
 
 
 def table_of_scores(scores: Scores, spec: TaskSpec, *, threshold: float) -> Table:
@@ -185,8 +190,11 @@ def table_of_columns(columns: PredictionColumns, spec: TaskSpec) -> Table:
     Args:
         columns: The rows.
         spec: The task; labels in the order of the columns.
+
+    Raises:
+        DataError: Decisions other than the threshold's.
     """
-    return Table(
+    table = Table(
         spec=spec,
         predictions=(),
         group=columns.group_N,
@@ -199,6 +207,8 @@ def table_of_columns(columns: PredictionColumns, spec: TaskSpec) -> Table:
         cut_N=columns.cut_N,
         written=columns.written,
     )
+    _check_decisions(table)
+    return table
 
 
 def _sets(rows: Sequence[Prediction], spec: TaskSpec) -> NDArray[np.bool_] | None:
@@ -228,6 +238,23 @@ def _check_rows(predictions: Sequence[Prediction], spec: TaskSpec) -> None:
         raise DataError(
             f"evaluate: threshold must be the same in all rows; got {len(thresholds)} of them. "
             "Evaluate the predictions of each model by themselves."
+        )
+
+
+def _check_decisions(table: Table) -> None:
+    """Raise where the threshold says otherwise: the positive label is another one, or the threshold is."""
+    if table.threshold is None or not table.is_binary:
+        return
+    is_positive_N = table.decided_N == table.positive_index
+    is_known_N = (table.decided_N != ABSENT) & (np.abs(table.prob - table.threshold) > _ROUNDED)
+    wrong = np.flatnonzero(is_known_N & (is_positive_N != (table.prob >= table.threshold)))
+    if len(wrong):
+        first = int(wrong[0])
+        decided = table.spec.labels[table.decided_N[first]]
+        raise DataError(
+            f"evaluate: decision must be {table.spec.positive!r} from a probability of {table.threshold:g} upwards "
+            f"and the other label below; got {decided!r} at {table.prob[first]:.4g} (rows like this: {len(wrong)}). "
+            "Name the label that the threshold is for as positive, or correct threshold or decision."
         )
 
 
