@@ -141,6 +141,12 @@ def test_a_phone_needs_no_sideways_scrolling(browser, tmp_path):
     results = replace(results, spec=spec, predictions=rows, metrics=evaluate(rows, spec, settings=SETTINGS))
     page = opened(browser, tmp_path, results, viewport={"width": 360, "height": 740}).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for number, table in enumerate(page.locator("table.meant").all()):
+        assert table.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth"), number
+        box = table.locator("td.definition").first.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
 
 
 def test_restricted_texts_are_left_out_unless_asked_for(tmp_path):
