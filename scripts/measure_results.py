@@ -29,7 +29,7 @@ from clsgen.artifacts import write_json_atomic, write_text_atomic
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions, to_record
 from clsgen.evaluation.seeds import compare, spread, summarise
-from clsgen.pipeline.baselines import baseline_predictions
+from clsgen.pipeline.baselines import Baseline, Judged, baseline_predictions
 from clsgen.pipeline.folder import RunFolder
 from clsgen.types import ROLES, Prediction, TaskSpec
 
@@ -228,7 +228,8 @@ def _predictions(
     if not file.exists():
         run = RunFolder(folder)
         roles = {role: run.rows(role) for role in ROLES}
-        found = baseline_predictions("tfidf" if method == "tfidf" else "cnn", roles, run.groups(), spec, seed=seed)
+        name: Baseline = "tfidf" if method == "tfidf" else "cnn"
+        found = baseline_predictions(name, Judged(roles, run.groups(), spec, run.config().calibrate), seed=seed)
         write_text_atomic(file, "".join(json.dumps(to_record(row)) + "\n" for row in found))
     return read_predictions(file)
 

@@ -77,7 +77,7 @@ def results_of(spec: TaskSpec, **changes: Any) -> Results:
         model={
             "base": {"name": "embedded", "weights_sha256": "cd" * 32},
             "tuning": "lora",
-            "calibrator": {"method": "vector", "class_counts": [60, 40]},
+            "calibrator": {"method": "vector", "class_counts": [60, 40], "fitted_on": "calibration"},
             "decision": rule,
         },
         comparison=None,

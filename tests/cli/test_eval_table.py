@@ -141,6 +141,7 @@ def test_rows_without_label_are_counted_and_one_class_is_undefined_not_zero(tmp_
         ("p,y\n0.2,1\n", ("--threshold", "2"), "threshold must be from 0 to 1; got 2"),
         ("p,y\n0.2,1\n", ("--bootstrap", "5"), "--bootstrap must be 100 or more; got 5"),
         ("p,y\n0.2,1\n", ("--prob", "no=p"), "LABEL=COLUMN once for every label"),
+        ("p,y\n0.2,yes\n0.7,yes\n", ("--positive", "Yes"), "positive must be a label of y, ['yes']; got 'Yes'"),
         ("p=1,y\n0.2,1\n", ("--prob", "p=1"), "an equals sign is written =COLUMN"),
     ],
 )
@@ -149,6 +150,52 @@ def test_what_cannot_be_judged_is_named(tmp_path, command, text, options, messag
     assert ran.code == 2, ran.out
     assert message in " ".join(ran.err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_order_of_the_columns_does_not_choose_the_positive_label(tmp_path, command, order):
+    prob, label, _ = binary()
+    text = "p0,p1,y\n" + "".join(f"{1 - p},{p},{y}\n" for p, y in zip(prob, label, strict=True))
+    options = [word for number in order for word in ("--prob", f"{number}=p{number}")]
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path, *options, "--label", "y", "--bootstrap", 100)
+    assert ran.code == 0, ran.err
+    assert "positive: 1" in ran.out
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["positive"] == "1"
+    assert found["metrics"]["sensitivity"]["value"] == pytest.approx(reference.recall_score(label, prob >= 0.5))
+    text = text.replace("p0,p1,y", "q,r,y")
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path, "--prob", "no=q", "--prob", "yes=r", "--label", "y")
+    assert ran.code == 2
+
+
+def test_of_two_named_labels_the_positive_one_must_be_said(tmp_path, command):
+    source = written(tmp_path, "q,r,y\n0.2,0.8,yes\n0.7,0.3,no\n")
+    options = ("--prob", "no=q", "--prob", "yes=r", "--label", "y")
+    ran = command("eval", source, "-o", tmp_path / "out", *options)
+    assert ran.code == 2
+    assert "positive must say which of the labels ['no', 'yes'] is reported" in " ".join(ran.err.split())
+    assert command("eval", source, "-o", tmp_path / "out", *options, "--positive", "yes").code == 0
+
+
+def test_a_group_that_is_no_number_is_refused_as_an_empty_one_is(tmp_path, command):
+    columns = {"p": [0.2, 0.7, 0.4], "y": [0, 1, 0], "g": [1.0, float("nan"), 2.0]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "scores.parquet")
+    options = ("--prob", "p", "--label", "y", "--group", "g")
+    ran = command("eval", tmp_path / "scores.parquet", "-o", tmp_path / "out", *options)
+    assert ran.code == 2
+    assert "g must be given in every row; row 2 has none" in " ".join(ran.err.split())
+
+
+def test_few_groups_and_draws_without_a_value_are_said(tmp_path, command):
+    text = "p,y,g\n" + "".join(f"{0.9 if n == 7 else 0.1 + n / 1000},{n % 3 == 1:d},{n % 5}\n" for n in range(60))
+    options = ("--prob", "p", "--label", "y", "--group", "g", "--bootstrap", 100)
+    ran = command("eval", written(tmp_path, text), "-o", tmp_path, *options)
+    assert ran.code == 0, ran.err
+    shown = " ".join(ran.out.split())
+    assert "Intervals from draws of 5 groups are too narrow. * undefined in some draws, which are left out." in shown
+    ppv = json.loads((tmp_path / "metrics.json").read_text())["metrics"]["ppv"]
+    assert 0 < ppv["num_undefined_draws"] < 100
+    assert "1.000 to 1.000*" in shown
 
 
 def test_a_column_with_an_equals_sign_has_a_way_to_be_named(tmp_path, command):
@@ -160,7 +207,8 @@ def test_a_column_with_an_equals_sign_has_a_way_to_be_named(tmp_path, command):
 
 def test_probabilities_must_add_up(tmp_path, command):
     source = written(tmp_path, "a,b,y\n0.2,0.8,a\n0.3,0.6,b\n")
-    ran = command("eval", source, "-o", tmp_path / "out", "--prob", "a=a", "--prob", "b=b", "--label", "y")
+    options = ("--prob", "a=a", "--prob", "b=b", "--label", "y", "--positive", "b")
+    ran = command("eval", source, "-o", tmp_path / "out", *options)
     assert ran.code == 2
     assert "must add up to 1; got 0.8999999999999999 in row 2" in " ".join(ran.err.split())
 

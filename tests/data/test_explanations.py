@@ -135,6 +135,8 @@ def test_vocabulary_is_of_all_documents():
         ("The wound didn't ... sent to another clinic", False),
         ("he said 'leave me alone' and left", True),
         ("a wound that didn't heal at all", False),
+        ("hospice care today ... The wound didn't", False),  # the other way round
+        ("T ... w ... d ... h", False),  # letters, not words
     ],
 )
 def test_a_true_quote_is_found_whatever_its_typography(quote, is_held):

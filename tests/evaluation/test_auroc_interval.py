@@ -25,6 +25,15 @@ def rows(seed: int, num_groups: int, *, size: int = 1, share: float = 0.4):
     return first, second, label, [f"g{number}" for number in group]
 
 
+def test_areas_that_differ_without_any_variance_have_no_p_value():
+    found = auroc_difference([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1], [0, 0, 1, 1], list("abcd"))
+    assert found.difference == 1
+    assert all(math.isnan(number) for number in (found.standard_error, found.low, found.high, found.p_value))
+    perfect = auroc_interval([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], list("abcd"))
+    assert perfect.estimate == 1
+    assert all(math.isnan(number) for number in (perfect.standard_error, perfect.low, perfect.high))
+
+
 def delong_by_pairs(first, second, label):
     """The covariance as the paper writes it: every pair of a positive and a negative."""
     areas, v10, v01 = [], [], []

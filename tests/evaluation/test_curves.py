@@ -9,7 +9,8 @@ import pytest
 import sklearn.metrics as reference
 
 from clsgen.config.prediction import EvaluateSettings
-from clsgen.evaluation.curves import coverage_curve, curves
+from clsgen.evaluation.curves import coverage_curve, curves, net_benefit_gain
+from clsgen.evaluation.metrics import ece
 from clsgen.evaluation.table import tabulate
 from clsgen.types import Prediction, TaskSpec
 
@@ -66,10 +67,34 @@ def test_every_threshold_is_counted_as_by_hand(rows):
 def test_bins_hold_equal_mass_and_their_observed_share(rows):
     prob, label = arrays(rows)
     bins = curves(tabulate(rows, SPEC), settings=SETTINGS)["yes"]["bins"]
-    assert [each["num_rows"] for each in bins] == [50] * 5
+    assert all(abs(each["num_rows"] - 50) <= 1 for each in bins)  # rows of one probability share a bin
     assert sum(each["observed"] * each["num_rows"] for each in bins) == pytest.approx(label.sum())
     assert sum(each["prob"] * each["num_rows"] for each in bins) == pytest.approx(prob.sum())
     assert all(each["low"] <= each["observed"] <= each["high"] for each in bins)
+
+
+def test_bins_keep_equal_probabilities_together_and_add_up_to_the_ece(rows):
+    flat = [replace(row, probs={"no": 0.75, "yes": 0.25}, threshold=None) for row in rows]
+    assert len(curves(tabulate(flat, SPEC), settings=SETTINGS)["yes"]["bins"]) == 1
+    coarse = [replace(row, probs={"no": 1 - p, "yes": p}) for row in rows for p in [round(row.probs["yes"], 1)]]
+    coarse = [replace(row, threshold=None) for row in coarse]
+    bins = curves(tabulate(coarse, SPEC), settings=SETTINGS)["yes"]["bins"]
+    prob, label = arrays(coarse)
+    gaps = sum(each["num_rows"] * abs(each["prob"] - each["observed"]) for each in bins)
+    assert gaps / len(coarse) == pytest.approx(float(ece(prob, label, num_bins=SETTINGS.num_bins)))
+    assert bins == curves(tabulate(coarse[::-1], SPEC), settings=SETTINGS)["yes"]["bins"]
+
+
+def test_the_gain_at_the_threshold_is_the_curves_and_its_interval_holds_it(rows):
+    prob, label = arrays(rows)
+    threshold = rows[0].threshold
+    found = net_benefit_gain(tabulate(rows, SPEC), settings=SETTINGS)
+    decided, odds = prob >= threshold, threshold / (1 - threshold)
+    assert found.model == pytest.approx(np.mean(decided & label) - odds * np.mean(decided & ~label))
+    assert found.default == pytest.approx(max(0, label.mean() - odds * (1 - label.mean())))
+    assert found.low < found.model - found.default < found.high
+    one = [replace(row, label="no") for row in rows]
+    assert net_benefit_gain(tabulate(one, SPEC), settings=SETTINGS) is None
 
 
 def test_net_benefit_is_the_formula_and_lies_in_its_band(rows):

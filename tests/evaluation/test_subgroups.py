@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -95,6 +96,30 @@ def test_a_part_with_one_class_has_no_auroc_and_says_why():
     part = judged(rows, BINARY, site=site)["subgroups"]["site"][0]
     assert part["figures"]["auroc"]["value"] is None
     assert "no row is labelled 'no'" in part["figures"]["auroc"]["reason"]
+
+
+def test_no_row_is_lost_whatever_the_values_look_like():
+    rows = rows_of(BINARY)
+    columns = {
+        "date": [20240100 + i % 31 for i in range(len(rows))],
+        "site": [str(1000000 + i % 15) for i in range(len(rows))],
+        "dose": [1 + i % 14 * 1e-9 for i in range(len(rows))],
+        "mixed": [("(none)", None, "a")[i % 3] for i in range(len(rows))],
+        "code": [f"{i % 15:03d}" for i in range(len(rows))],
+    }
+    found = judged(rows, BINARY, **columns)["subgroups"]
+    for name in columns:
+        assert sum(part["num_rows"] for part in found[name]) == len(rows), name
+    assert [part["value"] for part in found["date"]][::3] == ["20240100 to 20240107", "20240124 to 20240130"]
+    assert len({part["value"] for part in found["dose"]}) == 4
+    assert [(part["value"], part["num_rows"]) for part in found["mixed"]] == [("a", 133), ("(none)", 267)]
+    assert [part["value"] for part in found["code"]] == [f"{i:03d}" for i in range(15)]  # codes, not numbers
+
+
+def test_a_part_of_few_groups_says_so():
+    rows = [replace(row, group=f"g{i % 9}") for i, row in enumerate(rows_of(BINARY))]
+    (part,) = judged(rows, BINARY, site=["a"] * len(rows))["subgroups"]["site"]
+    assert part["warning"] == "9 groups: intervals from so few are too narrow"
 
 
 def test_few_numbers_stay_values_in_their_order():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clsgen.config.prediction import EvaluateSettings
+from clsgen.data.explanations import grounding
 from clsgen.errors import DataError
 from clsgen.evaluation.measure_evidence import evidence_figures
 from clsgen.inference.perturb import NUM_CONTROLS, Variants, perturbed_records, variants
@@ -38,6 +39,24 @@ def test_two_quotes_and_one_over_two_sentences():
     found = variants(DOCUMENT, '"number one stands here" and "here alone. Sentence number five stands"', rng())
     assert found.without_evidence == " ".join([SENTENCES[1], SENTENCES[2], *SENTENCES[5:]])
     assert all(sum(sentence in control for sentence in SENTENCES) == 5 for control in found.controls)
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "the patient's gait was unsteady",
+        "gait was unsteady today.",
+        "gait was ... and she fell",
+    ],
+)
+def test_what_counts_as_grounded_is_cut(quote):
+    document = (
+        "She lives alone. The patient’s gait was unsteady today, and she fell. No fracture was seen. She went home."
+    )
+    assert grounding(f'It says "{quote}"', document) == (1, 1)
+    found = variants(document, f'It says "{quote}"', rng())
+    assert isinstance(found, Variants)
+    assert found.without_evidence == "She lives alone. No fracture was seen. She went home."
 
 
 def test_controls_are_near_in_length_and_place():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.model.checkpoint import load_bundle
-from clsgen.pipeline.compare import compare_run
+from clsgen.pipeline.calibrate import calibrate_run
+from clsgen.pipeline.compare import _differences, compare_run
 from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.report import report_run
 from clsgen.pipeline.tune import tune_run
+from clsgen.types import Prediction
 
 METHODS = ("clsgen", "class_only", "text_only", "two_models", "tfidf", "cnn_lcd", "prompt_label", "prompt_few_shot")
 
@@ -174,6 +177,36 @@ def test_the_report_shows_the_table(compared):
     assert "prompting, endpoint" in page
 
 
+@pytest.mark.slow
+def test_every_method_is_calibrated_and_decides_as_the_settings_say(tmp_path):
+    config = config_of(tmp_path, calibrate={"threshold": "half", "method": "none"})
+    compare_run(config, methods=("clsgen", "class_only", "tfidf", "prompt_label"), num_seeds=1)
+    for name in ("clsgen", "class_only", "tfidf", "prompt_label"):
+        rows = predictions(config, name).values()
+        assert {row.threshold for row in rows} == {0.5}
+        logits = np.array([row.logits for row in rows])
+        raw = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+        num_rows = len(RunFolder(Path(config.output)).rows("calibration"))
+        held = raw.clip(1 / (num_rows + 2), 1 - 1 / (num_rows + 2))
+        assert np.array([list(row.probs.values())[1] for row in rows]) == pytest.approx(held)
+
+
+def test_a_difference_that_can_not_be_tested_is_null(tmp_path):
+    config = config_of(tmp_path)
+    rows = [
+        Prediction(f"r{n}", {"rain": 1 - p, "sun": p}, (), "sun" if p >= 0.5 else "rain", 0.5,
+                   label="sun" if n < 3 else "rain", group="a" if n < 3 else f"g{n}")
+        for n, p in enumerate(np.linspace(0.9, 0.1, 40).tolist())
+    ]  # fmt: skip
+    other = [replace(row, probs=dict(zip(row.probs, list(row.probs.values())[::-1], strict=True))) for row in rows]
+    other = [replace(row, decision="sun" if row.probs["sun"] >= 0.5 else "rain") for row in other]
+    found = _differences([rows], [other], tiny.SPEC, config)
+    assert found["auroc"]["value"] == 1
+    assert found["auroc"]["test"]["p_value"] is None
+    assert "a class in one group only" in found["auroc"]["test"]["reason"]
+    json.dumps(found, allow_nan=False)
+
+
 def test_what_the_settings_rule_out_is_refused_or_named(tmp_path):
     scratch = {"init": "scratch", "backbone": None, "tuning": "full"}
     with pytest.raises(ConfigError, match="prompt_label needs a pretrained model to prompt"):
@@ -201,12 +234,15 @@ def test_another_threshold_is_compared_anew_and_a_stale_table_is_left_out(compar
     folder = tmp_path / "copy" / "run"
     config = config.model_copy(update={"output": str(folder)})
     tune_run(folder, policy="specificity=0.99")
+    with pytest.raises(ConfigError, match="as the settings say, .*; calibrate.threshold differ. Set it back"):
+        compare_run(config, methods=("clsgen", "tfidf"), num_seeds=2)
     with pytest.raises(ArtifactError, match="must be of the model and the predictions beside it"):
         report_run(folder)
     evaluate_run(folder)
     page = report_run(folder)[0].read_text()
     assert "Baselines on the same rows" not in page
     assert "comparison.json: of earlier predictions, left out here" in page
+    calibrate_run(folder)
     again = compare_run(config, methods=("clsgen", "tfidf"), num_seeds=2)
     accuracy = json.loads((folder / "metrics.json").read_text())["metrics"]["accuracy"]["value"]
     assert again["methods"]["clsgen"]["metrics"]["accuracy"]["seeds"][0] == pytest.approx(accuracy)

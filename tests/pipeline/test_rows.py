@@ -13,6 +13,7 @@ import pytest
 
 from clsgen.config.data import ColumnSettings, DataSettings, SplitSettings
 from clsgen.errors import ConfigError, DataError, LeakError
+from clsgen.pipeline.evaluate import context_of
 from clsgen.pipeline.rows import load_split
 from clsgen.types import Example, TaskData, TaskSpec
 
@@ -80,3 +81,10 @@ def test_one_source_must_be_named() -> None:
         load_split(DataSettings())
     with pytest.raises(ConfigError, match=r"data: task must be null with data\.train; got 'esnli'"):
         load_split(DataSettings(task="esnli", train="a.csv"))
+
+
+def test_a_column_called_risk_is_the_true_one_of_generated_notes_alone():
+    rows = [Example("a", "A note.", label="no", metadata={"risk": "high"})]
+    assert context_of(rows, rows).true_risk is None
+    rows = [Example("a", "A note.", label="no", metadata={"risk": 0.25})]
+    assert context_of(rows, rows, knows_risk=True).true_risk == {"a": 0.25}

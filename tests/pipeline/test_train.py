@@ -31,6 +31,7 @@ from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
 from clsgen.pipeline.evaluate_files import evaluate_file
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
+from clsgen.pipeline.tune import tune_run
 from clsgen.tasks.synthetic import generate_notes
 from clsgen.training.checkpoints import last_whole_checkpoint
 
@@ -560,15 +561,23 @@ def test_another_sites_groups_are_looked_at_where_its_file_has_them(tmp_path, co
         lines = [f"somebody else number {n} was {word},{answer},{who(n)}" for n, (word, answer) in enumerate(words)]
         site.write_text("\n".join(["body,answer,who", *lines, *more]) + "\n")
 
-    write(lambda n: tested.removeprefix("who:") if n == 4 else f"new{n}")
-    with pytest.raises(LeakError, match="no row or group of the test role; it holds 1, the first is row 5"):
-        calibrate_run(run, on=str(site))
+    (trained,) = {key for row in RunFolder(run).rows("train")[:1] for key in row.groups}
+    for role, key in (("test", tested), ("train", trained)):
+        write(lambda n, key=key: key.removeprefix("who:") if n == 4 else f"new{n}")
+        with pytest.raises(LeakError, match=f"no row or group of the {role} role; it holds 1, the first is row 5"):
+            calibrate_run(run, on=str(site))
     # A patient's rows stand in one fold, so four patients are too few for five folds.
     write(lambda n: f"new{n % 4}")
     with pytest.raises(CalibrationError, match="must stand in 5 groups or more, .*; got 4"):
         calibrate_run(run, on=str(site))
     write(lambda n: f"new{n}", [",no,x", "a note,,y"])
+    assert load_bundle(run / "model").calibrator.fitted_on == "calibration"
     found = calibrate_run(run, on=str(site))
+    kept = load_bundle(run / "model")
+    assert (kept.calibrator.fitted_on, kept.rule.chosen_on) == ("other", "other")
+    tune_run(run, policy="half")
+    kept = load_bundle(run / "model")
+    assert (kept.calibrator.fitted_on, kept.rule.chosen_on) == ("other", "calibration")
     assert found.bundle.calibrator.num_rows == 24
     assert sum(found.dropped.values()) == 2
     assert found.dropped["unlabelled"] == 1

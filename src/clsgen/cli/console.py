@@ -55,8 +55,9 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
     """Probability and explanation figures with their intervals; what is undefined says why."""
     share = round(100 * result["bootstrap"]["confidence"])
     unlabelled = f", {count} without a label" if (count := result["num_unlabelled"]) else ""
-    title = f"{result['split']} role: {result['num_rows']} rows in {result['num_groups']} groups{unlabelled}"
-    table = Table(title=title)
+    positive = f"; positive: {result['positive']}" if result["positive"] else ""
+    title = f"{result['split']} role: {result['num_rows']} rows in {result['num_groups']} groups{unlabelled}{positive}"
+    table = Table(title=title, caption=_notes(result), caption_justify="left")
     for name, justify in (("figure", "left"), ("value", "right"), (f"{share}% interval", "right"), ("n", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     has_texts = any(entry["n"] for entry in result["explanations"].values())
@@ -67,9 +68,23 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
             else:
                 low, high = entry["low"], entry["high"]
                 interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+                interval += "*" if entry.get("num_undefined_draws") else ""
                 table.add_row(name, f"{entry['value']:.3f}", interval, str(entry["n"]))
         table.add_section()
     return table
+
+
+def _notes(result: Mapping[str, Any]) -> str | None:
+    """What must be known of the intervals."""
+    from clsgen.evaluation.subgroups import SMALL_GROUPS
+
+    found = []
+    if result["num_groups"] < SMALL_GROUPS:
+        found.append(f"Intervals from draws of {result['num_groups']} groups are too narrow.")
+    entries = [*result["metrics"].values(), *result["explanations"].values()]
+    if any(entry.get("num_undefined_draws") for entry in entries):
+        found.append("* undefined in some draws, which are left out.")
+    return " ".join(found) or None
 
 
 def subgroup_table(result: Mapping[str, Any]) -> Table:

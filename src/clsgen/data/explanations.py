@@ -31,7 +31,9 @@ _QUOTE = re.compile(
     re.DOTALL,
 )
 _ELLIPSIS = re.compile(r"\[?(?:\.\.\.|…)\]?")
-_TYPOGRAPHY = str.maketrans({**dict.fromkeys('’‘“”„«»`"', "'"), "–": "-", "—": "-", "\u00a0": " "})
+_SAME = ("[’‘“”„«»`\"']", "[-–—]")
+"""Marks that stand for each other: quotation marks and apostrophes, dashes."""
+_ENDS = " .,;:!?"
 
 
 class Grounding(NamedTuple):
@@ -163,42 +165,54 @@ def without_true_quotes(text: str, document: str) -> str:
     >>> without_true_quotes('She says "I was given aspirin", so yes.', "I was given aspirin.")
     'She says  , so yes.'
     """
-    plain, kept, at = _normalised(document), [], 0
+    kept, at = [], 0
     for (start, end), passage in _quoted(text):
-        if _is_held(passage, plain):
+        if quote_spans(passage, document):
             kept.append(text[at:start])
             at = end
     return " ".join([*kept, text[at:]])
 
 
 def quote_spans(quote: str, document: str) -> list[tuple[int, int]]:
-    r"""Where a quote stands in the document, from and to; letter case and white space aside.
+    r"""Where a quote stands in the document, from and to; [] where it does not.
 
-    >>> quote_spans("was  SEEN", "It was\nseen.")
+    Letter case, white space, the shape of quotation marks and dashes, and punctuation at a quote's ends are left
+    aside. Of a quote with an ellipsis every part must stand there, as whole words and after the part before it.
+
+    >>> quote_spans("was  SEEN.", "It was\nseen, once")
     [(3, 11)]
+    >>> quote_spans("she … fell", "She slipped and fell."), quote_spans("fell … she", "She slipped and fell.")
+    ([(0, 3), (16, 20)], [])
     """
-    pattern = r"\s+".join(map(re.escape, quote.split()))
-    return [match.span() for match in re.finditer(pattern, document, re.IGNORECASE)]
+    parts = [pattern for part in _ELLIPSIS.split(quote) if (pattern := _pattern(part))]
+    if len(parts) == 1:
+        return [match.span() for match in re.finditer(parts[0], document, re.IGNORECASE)]
+    spans: list[tuple[int, int]] = []
+    for part in parts:
+        whole = re.compile(rf"(?<!{_LETTER}){part}(?!{_LETTER})", re.IGNORECASE)
+        match = whole.search(document, spans[-1][1] if spans else 0)
+        if match is None:
+            return []
+        spans.append(match.span())
+    return spans
 
 
 def grounding(text: str, document: str) -> Grounding:
     r"""Counts the quotes of an explanation and those found in the document.
 
-    Letter case, white space, the shape of quotation marks and dashes, and punctuation at a quote's ends are left
-    aside. Of a quote with an ellipsis every part must be found.
+    What counts as found is what `quote_spans` finds.
 
     >>> grounding('"No  benefit was seen" but "it was very safe"', "In all, no benefit was\nseen.")
     Grounding(num_quotes=2, num_found=1)
     """
     found = quotes(text)
-    plain = _normalised(document)
-    return Grounding(len(found), sum(_is_held(quote, plain) for quote in found))
+    return Grounding(len(found), sum(bool(quote_spans(quote, document)) for quote in found))
 
 
-def _is_held(quote: str, plain_document: str) -> bool:
-    parts = [_normalised(part).strip(".,;:!? ") for part in _ELLIPSIS.split(quote)]
-    return any(parts) and all(part in plain_document for part in parts)
+def _pattern(part: str) -> str:
+    """Regular expression of a passage; "" where there is nothing but punctuation."""
+    return r"\s+".join("".join(map(_alternatives, word)) for word in part.strip().strip(_ENDS).split())
 
 
-def _normalised(text: str) -> str:
-    return " ".join(text.translate(_TYPOGRAPHY).casefold().split())
+def _alternatives(character: str) -> str:
+    return next((same for same in _SAME if character in same[1:-1]), re.escape(character))

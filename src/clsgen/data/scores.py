@@ -17,6 +17,7 @@ from clsgen.data.predictions import SUM_TOLERANCE
 from clsgen.errors import DataError
 
 ABSENT = -1
+_BINARY = {"0", "1"}
 
 
 class ScoreColumns(NamedTuple):
@@ -27,7 +28,7 @@ class ScoreColumns(NamedTuple):
         label: Column of the known label; an empty cell is a row without label.
         group: Column that ties rows together; None: each row stands alone.
         id: Column of the id; None: rows have none.
-        positive: Two classes: the positive label; None: 1 where the labels are 0 and 1.
+        positive: Two classes: the positive label; None: 1, of labels 0 and 1 alone.
         by: Columns that the rows are judged by apart.
     """
 
@@ -97,6 +98,7 @@ def _read(path: Path, names: Sequence[str], numbers: set[str]) -> Any:
             present = pyarrow.parquet.read_schema(path).names
             _check_names(path, names, present)
             table = pyarrow.parquet.read_table(path, columns=list(dict.fromkeys(names)))
+            table = pyarrow.table({name: _without_nan(table.column(name)) for name in table.column_names})
             fields = [(name, types[name]) for name in table.column_names]
             table = table.cast(pyarrow.schema(fields))
         elif suffix in ("csv", "tsv"):
@@ -115,6 +117,13 @@ def _read(path: Path, names: Sequence[str], numbers: set[str]) -> Any:
     if not table.num_rows:
         raise DataError(f"{path}: the file must hold at least one row; got none.")
     return table
+
+
+def _without_nan(column: Any) -> Any:
+    """A column of numbers in which those that are none are absent, as a data frame writes them."""
+    if not pyarrow.types.is_floating(column.type):
+        return column
+    return pyarrow.compute.if_else(pyarrow.compute.is_nan(column), pyarrow.scalar(None, column.type), column)
 
 
 def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:
@@ -149,13 +158,17 @@ def _labels(path: Path, columns: ScoreColumns, given: Any) -> tuple[tuple[str, .
                 f"{path}: {columns.label} must be one of the labels with a probability, {list(labels)}; "
                 f"got {unknown[:3] or present}. Give a probability for every label."
             )
-        positive = (columns.positive or labels[1]) if len(labels) == 2 else None
+        positive = (columns.positive or _one(labels)) if len(labels) == 2 else None
+        if len(labels) == 2 and positive is None:
+            raise DataError(f"{path}: positive must say which of the labels {list(labels)} is reported.")
     else:
-        positive = columns.positive or ("1" if set(present) <= {"0", "1"} else None)
+        positive = columns.positive or _one(present)
         if positive is None:
             raise DataError(
                 f"{path}: positive must say which label the probability is of; {columns.label} holds {present[:5]}."
             )
+        if present and positive not in present and not {positive, *present} <= _BINARY:
+            raise DataError(f"{path}: positive must be a label of {columns.label}, {present[:5]}; got {positive!r}.")
         others = [label for label in present if label != positive]
         if len(others) > 1:
             raise DataError(
@@ -168,6 +181,11 @@ def _labels(path: Path, columns: ScoreColumns, given: Any) -> tuple[tuple[str, .
     if columns.positive is not None and (positive is None or columns.positive not in labels):
         raise DataError(f"{path}: positive must be one of two labels; got {columns.positive!r} with {list(labels)}.")
     return labels, positive
+
+
+def _one(labels: Sequence[str]) -> str | None:
+    """The positive label where nobody said which."""
+    return "1" if set(labels) <= _BINARY else None
 
 
 def _check_sums(path: Path, prob_NC: NDArray[np.float64]) -> None:

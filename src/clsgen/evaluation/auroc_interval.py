@@ -27,8 +27,9 @@ class AurocInterval(NamedTuple):
 
     Attributes:
         estimate: The area.
-        standard_error: Of the estimate; NaN where a class stands in one group only.
-        low: Lower end.
+        standard_error: Of the estimate; NaN where a class stands in one group only, and where no pair is out of order
+            or none is in order: rows without a single exception don't show how much others would differ.
+        low: Lower end; NaN without a standard error.
         high: Upper end.
         method: DeLong or Obuchowski.
     """
@@ -45,7 +46,8 @@ class AurocDifference(NamedTuple):
 
     Attributes:
         difference: First less second.
-        standard_error: Of the difference; 0 where both order every row alike.
+        standard_error: Of the difference; 0 where both order every row alike; NaN where it can't be told: a class in
+            one group only, or areas that differ with no variance.
         low: Lower end of its Wald interval.
         high: Upper end.
         p_value: Two-sided, of a difference of 0; 1 where both order every row alike.
@@ -80,7 +82,7 @@ def auroc_interval(prob: ArrayLike, label: ArrayLike, group: ArrayLike, *, confi
     (0.75, 0.3536, 'DeLong')
     """
     theta_K, covariance_KK, method = _areas([prob], label, group)
-    error = _root(covariance_KK[0, 0])
+    error = _root(covariance_KK[0, 0]) or math.nan
     reach = _reach(confidence) * error
     estimate = float(theta_K[0])
     return AurocInterval(estimate, error, *_cut(estimate - reach, estimate + reach), method)
@@ -109,9 +111,9 @@ def auroc_difference(
     difference = float(theta_K[0] - theta_K[1])
     variance = float(covariance_KK[0, 0] + covariance_KK[1, 1] - 2 * covariance_KK[0, 1])
     # Below rounding both order the rows alike.
-    error = 0.0 if abs(variance) < 1e-15 and difference == 0 else _root(variance)
+    error = 0.0 if abs(variance) < 1e-15 and difference == 0 else _root(variance) or math.nan
     reach = _reach(confidence) * error
-    p_value = 1.0 if error == 0 and difference == 0 else 2 * float(ndtr(-abs(difference) / error)) if error else 0.0
+    p_value = 1.0 if error == 0 else 2 * float(ndtr(-abs(difference) / error))
     return AurocDifference(difference, error, difference - reach, difference + reach, p_value, method)
 
 

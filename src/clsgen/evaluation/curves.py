@@ -5,7 +5,7 @@ ROC, precision and recall, reliability, decision curve, risk and coverage, and w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from clsgen.config.prediction import EvaluateSettings
 from clsgen.evaluation.arrays import FloatArray, IntArray, ratio, weighted_mean
 from clsgen.evaluation.flexible_curve import calibration_curve
 from clsgen.evaluation.intervals import Draws, Statistic, cluster_bootstrap, draw_groups
+from clsgen.evaluation.metrics import equal_mass_bins
 from clsgen.evaluation.net_benefit import decision_curve
 from clsgen.evaluation.risk_coverage import area_under_risk, risk_coverage
 from clsgen.evaluation.table import Table
@@ -42,6 +43,50 @@ def curves(table: Table, *, settings: EvaluateSettings) -> dict[str, dict[str, A
     if labelled.is_binary:
         return {str(table.spec.positive): _of(labelled, settings)}
     return {label: _of(labelled.one_vs_rest(index), settings) for index, label in enumerate(table.spec.labels)}
+
+
+class Gain(NamedTuple):
+    """What deciding at the threshold is worth: net benefit, and how much more it is than the best without a model.
+
+    Attributes:
+        model: Net benefit of deciding by the probability.
+        default: The larger one of deciding everybody and nobody positive.
+        low: Lower end of the interval of model less default, the default chosen anew in each draw; None without draws.
+        high: Upper end.
+    """
+
+    model: float
+    default: float
+    low: float | None
+    high: float | None
+
+
+def net_benefit_gain(table: Table, *, settings: EvaluateSettings) -> Gain | None:
+    """The gain at the stored threshold.
+
+    Args:
+        table: The rows; those without label are left aside.
+        settings: Draws, confidence, seed.
+
+    Returns:
+        None with more than two classes, a threshold of 0 or 1, or a class without rows.
+    """
+    known, threshold = table.take(np.flatnonzero(table.label_N >= 0)), table.threshold
+    if not known.is_binary or threshold is None or not 0 < threshold < 1 or len(np.unique(known.label_N)) < 2:
+        return None
+    prob, label = known.prob, known.target(known.label_N)
+
+    def of(weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        curve = decision_curve(prob, label, [threshold], weight=weight)
+        return curve.model[..., 0], np.maximum(curve.treat_all[..., 0], 0)
+
+    model, default = of(np.ones(len(prob)))
+    num_draws = settings.num_bootstrap if len(prob) <= MAX_BAND_ROWS else 0
+    draws = draw_groups(known.group, known.label_N, num_draws=num_draws, seed=settings.seed)
+    every = np.arange(len(prob))
+    gain = Statistic(lambda weight: np.subtract(*of(weight)), every)
+    found = cluster_bootstrap({"gain": gain}, draws, confidence=settings.confidence)["gain"]
+    return Gain(float(model), float(default), _or_none(found.low), _or_none(found.high))
 
 
 def coverage_curve(table: Table) -> dict[str, Any] | None:
@@ -106,9 +151,8 @@ def _thinned(num_points: int) -> IntArray:
 
 
 def _bins(prob: FloatArray, label: IntArray, draws: Draws, settings: EvaluateSettings) -> list[dict[str, Any]]:
-    """Equal-mass bins: mean probability, observed share with its interval by groups, rows."""
-    order = np.argsort(prob, kind="stable")
-    parts = [part for part in np.array_split(order, min(settings.num_bins, len(order))) if len(part)]
+    """Equal-mass bins, rows of one probability in one bin: mean probability, observed share with interval, rows."""
+    parts = equal_mass_bins(prob, settings.num_bins)
     statistics = {str(index): Statistic(_mean_of(label[part]), part) for index, part in enumerate(parts)}
     found = cluster_bootstrap(statistics, draws, confidence=settings.confidence)
     return [

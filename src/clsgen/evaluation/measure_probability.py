@@ -34,8 +34,8 @@ _BINARY = {
     "log_loss": "Mean of -ln p of the observed label, p clipped to [2.2e-16, 1 - 2.2e-16]. Lower is better.",
     "ece": "Positive-class expected calibration error over {bins} equal-mass bins, absolute gaps weighted by mass. "
     "Lower is better; read it beside ece_reference. Draws have a larger ECE than the rows: its interval can lie above.",
-    "ece_reference": "95th percentile of the ECE of the same probabilities were they perfect: labels redrawn from p, "
-    "same n, same {bins} bins. An ECE below it is no evidence of miscalibration.",
+    "ece_reference": "95th percentile of the ECE of the same probabilities were they perfect: labels redrawn row by "
+    "row from p, same n, same {bins} bins. An ECE below it is no evidence of miscalibration.",
     "ece_width": "The same over {bins} bins of equal width. Lower is better.",
     "ece_top_label": "Calibration error of the largest probability against whether its label is right, over {bins} "
     "equal-mass bins. Lower is better.",

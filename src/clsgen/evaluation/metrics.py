@@ -183,6 +183,20 @@ def ece_reference(
     return float(np.quantile(np.concatenate(draws), quantile))
 
 
+def equal_mass_bins(prob: FloatArray, num_bins: int) -> list[IntArray]:
+    """Rows of each bin that `ece` compares, those without rows left out; rows of one probability share a bin.
+
+    >>> [rows.tolist() for rows in equal_mass_bins(np.array([0.3, 0.1, 0.3, 0.9]), 2)]
+    [[1], [0, 2, 3]]
+    """
+    order, starts = _ties(prob)
+    mass = np.diff(starts, append=len(prob))
+    middle = num_bins * (2 * np.cumsum(mass) - mass)
+    firsts = np.searchsorted(middle, 2 * len(prob) * np.arange(1, num_bins), side="left")
+    cuts = np.append(starts, len(prob))[firsts]
+    return [np.sort(rows) for rows in np.split(np.arange(len(prob))[order], cuts) if len(rows)]
+
+
 def _ece_width(prob: FloatArray, label: FloatArray, weight: FloatArray, num_bins: int) -> FloatArray:
     in_bin = np.minimum((prob * num_bins).astype(np.int64), num_bins - 1)
     order = slice(None) if (prob[1:] >= prob[:-1]).all() else np.argsort(in_bin, kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -37,9 +38,16 @@ SMALL_ROWS = 100
 SMALL_CLASS = 10
 """A part with fewer rows, or fewer rows of some class, than these carries a warning."""
 
+SMALL_GROUPS = 10
+"""With fewer groups, intervals from draws of them are too narrow."""
+
 MAX_VALUES = 20
 MAX_NUMBERS = 12
 _NUM_BANDS = 4
+_NONE = "(none)"
+_CODE = re.compile(r"\s*0\d")
+_KEPT = ("value", "low", "high", "n", "reason", "num_undefined_draws")
+"""Of an entry of metrics.json, what is given of a part."""
 
 
 def subgroup_figures(
@@ -50,7 +58,8 @@ def subgroup_figures(
     Args:
         table: The rows.
         columns: Name -> value of each row, in the order of the table. Numbers with more than MAX_NUMBERS different
-            values are put into quarters; None and "" are a part of their own, "(none)".
+            values are put into quarters (texts with leading zeros are codes, not numbers); None and "" are a part of
+            their own, "(none)".
         settings: Draws, confidence, bins, seed.
 
     Returns:
@@ -102,7 +111,7 @@ def _of_column(table: Table, name: str, values: Sequence[Any], settings: Evaluat
 
 def _parts(name: str, values: Sequence[Any]) -> dict[str, IntArray]:
     """Rows of each value in the order that they are shown."""
-    is_absent = np.array([value is None or value == "" or value != value for value in values])
+    is_absent = np.array([value is None or value in ("", _NONE) or value != value for value in values])
     present = [value for value, absent in zip(values, is_absent, strict=True) if not absent]
     numbers = [value for value in map(_number, present) if value is not None]
     if len(numbers) == len(present) and len(set(numbers)) > MAX_NUMBERS:
@@ -119,19 +128,33 @@ def _parts(name: str, values: Sequence[Any]) -> dict[str, IntArray]:
             )
         parts = {value: np.flatnonzero((texts == value) & ~is_absent) for value in names}
     if is_absent.any():
-        parts["(none)"] = np.flatnonzero(is_absent)
+        parts[_NONE] = np.flatnonzero(is_absent)
     return parts
 
 
 def _quarters(number_N: Any) -> dict[str, IntArray]:
     """Quarters of the rows by a number; of equal numbers all stand in one quarter."""
     edges = np.nanquantile(number_N, np.linspace(0, 1, _NUM_BANDS + 1), method="inverted_cdf")
-    parts: dict[str, IntArray] = {}
+    bands = []
     for index, (low, high) in enumerate(pairwise(edges)):
         is_in = (number_N <= high) & ((number_N > low) if index else (number_N >= low))
         if is_in.any():
-            parts[f"{float(number_N[is_in].min()):g} to {float(number_N[is_in].max()):g}"] = np.flatnonzero(is_in)
-    return parts
+            bands.append(np.flatnonzero(is_in))
+    ends = [(float(number_N[rows].min()), float(number_N[rows].max())) for rows in bands]
+    spelled = _spelled([end for pair in ends for end in pair])
+    return {f"{spelled[low]} to {spelled[high]}": rows for (low, high), rows in zip(ends, bands, strict=True)}
+
+
+def _spelled(numbers: Sequence[float]) -> dict[float, str]:
+    """Each number in as few digits, six or more, as tell all of them apart; whole ones in full."""
+    for digits in range(6, 18):
+        found = {
+            number: f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else f"{number:.{digits}g}"
+            for number in numbers
+        }
+        if len(set(found.values())) == len(found):
+            break
+    return found
 
 
 def _part(table: Table, value: str, settings: EvaluateSettings) -> dict[str, Any]:
@@ -143,25 +166,25 @@ def _part(table: Table, value: str, settings: EvaluateSettings) -> dict[str, Any
         confidence=settings.confidence,
     )
     counts = {label: int((table.label_N == index).sum()) for index, label in enumerate(table.spec.labels)}
+    num_groups = len(np.unique(table.group))
     part = {
         "value": value,
         "num_rows": len(table.label_N),
-        "num_groups": len(np.unique(table.group)),
+        "num_groups": num_groups,
         "num_by_label": counts,
-        "figures": {
-            name: {key: entry[key] for key in ("value", "low", "high", "n", "reason") if key in entry}
-            for name, entry in found.items()
-        },
+        "figures": {name: {key: entry[key] for key in _KEPT if key in entry} for name, entry in found.items()},
     }
     if sum(counts.values()) < SMALL_ROWS or min(counts.values()) < SMALL_CLASS:
         few = ", ".join(f"{count} {label}" for label, count in counts.items())
         part["warning"] = f"small ({few}): these figures say little"
+    elif num_groups < SMALL_GROUPS:
+        part["warning"] = f"{num_groups} groups: intervals from so few are too narrow"
     return part
 
 
 def _number(value: Any) -> float | None:
-    """A number, or a text that spells a finite one; booleans are texts."""
-    if isinstance(value, bool):
+    """A number, or a text that spells a finite one; booleans are texts, and codes that begin with a zero."""
+    if isinstance(value, bool) or (isinstance(value, str) and _CODE.match(value)):
         return None
     try:
         number = float(value)

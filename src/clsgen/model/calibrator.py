@@ -19,6 +19,9 @@ Method = Literal["vector", "temperature", "isotonic", "none"]
 
 Floats = NDArray[np.float64]
 
+CALIBRATION, OTHER = "calibration", "other"
+"""Whose rows a calibrator or threshold comes from: the role of the run's own, or rows of another file."""
+
 
 class Knots(NamedTuple):
     """A monotone step curve: margin (log-odds of the class against the rest) -> probability, linear in between."""
@@ -37,6 +40,7 @@ class Calibrator:
         slopes: a, a positive number a class; equal for `temperature` and for two classes; 1 for `isotonic` and `none`.
         biases: b, a number a class, the first one 0.
         knots: `isotonic` alone: a curve a class, applied to the margins of the logits; None otherwise.
+        fitted_on: Whose rows it was fitted on: `calibration`, the role of the run's own, or `other`, of another file.
     """
 
     method: Method
@@ -44,6 +48,7 @@ class Calibrator:
     slopes: tuple[float, ...]
     biases: tuple[float, ...]
     knots: tuple[Knots, ...] | None = None
+    fitted_on: str = CALIBRATION
 
     @property
     def num_rows(self) -> int:
@@ -120,6 +125,7 @@ class Calibrator:
             "slopes": list(self.slopes),
             "biases": list(self.biases),
             "knots": knots,
+            "fitted_on": self.fitted_on,
         }
 
     @classmethod
@@ -129,9 +135,12 @@ class Calibrator:
         Raises:
             ArtifactError: A missing or unknown key, a list of another length, a number that is none.
         """
-        names = ("method", "class_counts", "slopes", "biases", "knots")
-        if set(values) != set(names):
+        names = ("method", "class_counts", "slopes", "biases", "knots", "fitted_on")
+        if {*values, "fitted_on"} != set(names):  # earlier models were calibrated on their own rows
             raise _artifact_error("keys", ", ".join(names), sorted(values))
+        fitted_on = values.get("fitted_on", CALIBRATION)
+        if fitted_on not in (CALIBRATION, OTHER):
+            raise _artifact_error("fitted_on", f"{CALIBRATION} or {OTHER}", fitted_on)
         method, counts, knots = values["method"], values["class_counts"], values["knots"]
         if method not in get_args(Method):
             raise _artifact_error("method", " or ".join(get_args(Method)), method)
@@ -146,7 +155,7 @@ class Calibrator:
         if (method == "isotonic") != (knots is not None):
             raise _artifact_error("knots", "there for isotonic alone", knots)
         curves = None if knots is None else _stored_knots(knots, len(counts))
-        return cls(method, tuple(counts), slopes, biases, curves)
+        return cls(method, tuple(counts), slopes, biases, curves, fitted_on)
 
 
 def class_margins(logits_NC: Floats) -> Floats:

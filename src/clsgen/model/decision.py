@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clsgen.errors import ArtifactError, ConfigError, DataError
-from clsgen.model.calibrator import Calibrator
+from clsgen.model.calibrator import CALIBRATION, Calibrator
 from clsgen.types import Example, Prediction
 
 
@@ -50,7 +50,8 @@ class DecisionRule:
         threshold: Two classes: the positive label is decided from this probability upwards, in [0, 1]. None with more
             classes, where the largest probability decides.
         policy: How the threshold was chosen (`max_f1`, `sensitivity=0.9`), or `argmax`.
-        chosen_on: The role whose rows threshold and abstention were chosen on.
+        chosen_on: Whose rows threshold and abstention were chosen on: `calibration`, the role, or `other`, of another
+            file.
         abstention: Which rows are left undecided; None: every row is decided.
 
     Raises:
@@ -61,7 +62,7 @@ class DecisionRule:
     positive_index: int | None
     threshold: float | None
     policy: str
-    chosen_on: str = "calibration"
+    chosen_on: str = CALIBRATION
     abstention: Abstention | None = None
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from clsgen.evaluation.similar_rows import similar_rows
 from clsgen.evaluation.thresholds import choose_threshold
 from clsgen.inference.predictor import Classifier
 from clsgen.model.calibration import fit_calibrator
-from clsgen.model.calibrator import Calibrator
+from clsgen.model.calibrator import CALIBRATION, OTHER, Calibrator
 from clsgen.model.checkpoint import Bundle, save_calibration
 from clsgen.model.decision import Abstention, DecisionRule, judge
 from clsgen.pipeline.calibration_rows import LabelledRows, labelled_rows
@@ -68,15 +68,20 @@ def calibrated(
     classifier = Classifier(bundle, batch_tokens=predict.batch_tokens, engine=predict.engine)
     logits = classifier.class_logits(labelled)
     groups = [f"g{group}" for group in components(labelled)]
-    return _with_decision(bundle, LabelledRows(labelled, logits, groups, {}), settings)
+    return _with_decision(bundle, LabelledRows(labelled, logits, groups, {}), settings, source=CALIBRATION)
 
 
-def _with_decision(bundle: Bundle, rows: LabelledRows, settings: CalibrationSettings) -> Bundle:
+def _with_decision(bundle: Bundle, rows: LabelledRows, settings: CalibrationSettings, *, source: str) -> Bundle:
     labels = [str(row.label) for row in rows.examples]
     calibrator, rule = fit_decision(rows.logits, labels, bundle.spec, settings)
     indices = [bundle.spec.labels.index(label) for label in labels]
     similar = similar_rows(calibrator.probs(rows.logits), indices, rows.groups, bundle.spec.labels)
-    return replace(bundle, calibrator=calibrator, rule=rule, similar=similar)
+    return replace(
+        bundle,
+        calibrator=replace(calibrator, fitted_on=source),
+        rule=replace(rule, chosen_on=source),
+        similar=similar,
+    )
 
 
 class Decision(NamedTuple):
@@ -204,7 +209,7 @@ def calibrate_run(
     classifier = classifier_of(folder, base=base)
     old, spec = classifier.bundle, classifier.spec
     rows = labelled_rows(folder, classifier, on)
-    bundle = _with_decision(old, rows, asked)
+    bundle = _with_decision(old, rows, asked, source=CALIBRATION if on is None else OTHER)
     found = Recalibrated(bundle, dropped=rows.dropped)
     if on is not None:
         before = grouped(judge(rows.examples, rows.logits, old.calibrator, old.rule), rows.groups)

@@ -73,7 +73,7 @@ def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> tuple
 
     Raises:
         RestrictedError: A hub data set for a restricted model.
-        LeakError: The file holds rows, or groups, of the run's test role, or rows that the model was trained on.
+        LeakError: The file holds rows or groups of the run's test, train or validation role.
         CalibrationError: No row carries a label.
     """
     dropped: Counter[str] = Counter()
@@ -128,7 +128,7 @@ def _refuse_seen(on: str, digests: Sequence[str], folder: RunFolder, *, groups: 
     for role in roles:
         known = folder.rows(role)
         texts = {text_digest(example) for example in known}
-        keys = {key for example in known for key in example.groups} if role == "test" else set()
+        keys = {key for example in known for key in example.groups}
         shared = [
             number
             for number, (digest, own) in enumerate(zip(digests, groups, strict=True), start=1)
@@ -142,5 +142,5 @@ def _refuse_seen(on: str, digests: Sequence[str], folder: RunFolder, *, groups: 
             )
             raise LeakError(
                 f"{on} must hold no row or group of the {role} role; it holds {len(shared)}, the first is row "
-                f"{shared[0]}. {why}: choose other rows."
+                f"{shared[0]}. {why}: choose other rows, or rename groups of another site that are called the same."
             )

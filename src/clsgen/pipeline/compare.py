@@ -147,7 +147,7 @@ def _differences(
     answered = {row.id for row in theirs[0]}
     mine = [[row for row in rows if row.id in answered] for rows in ours]
     found: dict[str, Any] = {
-        name: {"value": each["difference"], "low": each["low"], "high": each["high"]}
+        name: {"value": _or_null(each["difference"]), "low": _or_null(each["low"]), "high": _or_null(each["high"])}
         for name, each in differences_of(mine, theirs, spec, settings=config.evaluate, names=COMPARED).items()
     }
     found["num_rows"] = len(mine[0])
@@ -160,5 +160,12 @@ def _differences(
             )
         except DataError:
             return found
-        found["auroc"]["test"] = {"p_value": test.p_value, "method": test.method, "seed": config.train.seed}
+        p_value = _or_null(test.p_value)
+        found["auroc"]["test"] = {"p_value": p_value, "method": test.method, "seed": config.train.seed}
+        if p_value is None:
+            found["auroc"]["test"]["reason"] = "a class in one group only, or areas that differ with no variance"
     return found
+
+
+def _or_null(number: float) -> float | None:
+    return None if math.isnan(number) else number

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clsgen.artifacts import make_folder, sha256_of, write_json_atomic, write_text_atomic
+from clsgen.artifacts import make_folder, read_record, sha256_of, write_json_atomic, write_text_atomic
 from clsgen.baselines import prompting, text_only
 from clsgen.config.load import load_config, save_config
+from clsgen.config.prediction import CalibrationSettings
 from clsgen.config.run import RunConfig
 from clsgen.data.batch import encode_examples
 from clsgen.data.predictions import read_predictions, to_record
@@ -23,8 +24,10 @@ from clsgen.inference.batch import predict_file
 from clsgen.inference.likelihood import perplexity
 from clsgen.inference.local_teacher import LocalChat
 from clsgen.inference.predictor import Classifier
+from clsgen.model.calibrator import CALIBRATION, Calibrator
 from clsgen.model.checkpoint import Bundle, load_bundle
-from clsgen.pipeline.baselines import baseline_predictions, judged
+from clsgen.model.decision import DecisionRule
+from clsgen.pipeline.baselines import Judged, baseline_predictions, judged
 from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.evaluate import evaluate_run, is_predicted
 from clsgen.pipeline.folder import RunFolder
@@ -86,6 +89,11 @@ class Work:
         return {role: self.run.rows(role) for role in ROLES}
 
     @cached_property
+    def judged_on(self) -> Judged:
+        """The rows, and how every method is calibrated."""
+        return Judged(self.roles, self.run.groups(), self.spec, self.config.calibrate)
+
+    @cached_property
     def chat(self) -> LocalChat:
         """The base model, not tuned."""
         return LocalChat.load(str(self.config.model.backbone), batch_size=8)
@@ -121,6 +129,7 @@ class Work:
         """Whether the run was predicted again since, with another threshold for one."""
         record = json.loads(notes_file.read_text(encoding="utf-8"))
         run = RunFolder(self.run_of(seed, folder))
+        check_decision(run, self.config.calibrate)
         return not is_predicted(run) or record["notes"].get("predictions_sha256") != sha256_of(run.predictions)
 
     def trained(self, seed: int, folder: Path, **changes: Any) -> RunFolder:
@@ -135,7 +144,7 @@ class Work:
 
     def judged_by(self, logits: Callable[[Sequence[Example]], Any]) -> list[Prediction]:
         """Predictions of the test rows from logits, calibrated on the calibration rows."""
-        return judged(logits, self.roles, self.run.groups(), self.spec)
+        return judged(logits, self.judged_on)
 
     def explained(self, bundle: Bundle, rows: Sequence[Example], file: Path) -> dict[str, Prediction]:
         """Predictions with a reason in free mode, by id, whatever the model was tuned for; kept in a file."""
@@ -170,8 +179,39 @@ def _check_same(earlier: Path, config: RunConfig) -> None:
         )
 
 
+def check_decision(run: RunFolder, settings: CalibrationSettings) -> None:
+    """Refuse a model that was calibrated or tuned otherwise since: every other method follows the settings.
+
+    Raises:
+        ConfigError: Its threshold, abstention or calibrator is another one, or of other rows.
+    """
+    calibrator = Calibrator.from_json(read_record(run.model / "calibrator.json"))
+    rule = DecisionRule.from_json(read_record(run.model / "decision.json"))
+    abstain = "none" if rule.abstention is None else rule.abstention.policy
+    is_own_method = calibrator.method in (
+        ("vector", "temperature") if settings.method == "auto" else (settings.method,)
+    )
+    changed = [
+        name
+        for name, is_same in {
+            "calibrate.method": is_own_method and calibrator.fitted_on == CALIBRATION,
+            "calibrate.threshold": rule.threshold is None or rule.policy == settings.threshold,
+            "calibrate.abstain": abstain == settings.abstain,
+            "the rows that it was chosen on": rule.chosen_on == CALIBRATION,
+        }.items()
+        if not is_same
+    ]
+    if changed:
+        raise ConfigError(
+            f"compare: the model of {run.path} must be calibrated and decide as the settings say, since every other "
+            f"method does; {', '.join(changed)} differ. Set it back: clsgen calibrate {run.path} --method "
+            f"{settings.method} --threshold {settings.threshold} --abstain {settings.abstain}"
+        )
+
+
 def _clsgen(work: Work, seed: int, folder: Path) -> tuple[list[Prediction], dict[str, Any]]:
     run = work.trained(seed, work.run_of(seed, folder))
+    check_decision(run, work.config.calibrate)
     evaluate_run(run.path)
     notes = {"perplexity": work.perplexity(load_bundle(run.model)), "predictions_sha256": sha256_of(run.predictions)}
     return read_predictions(run.predictions), notes
@@ -220,7 +260,7 @@ def _with_text(row: Prediction, text: Prediction) -> Prediction:
 
 def _fitted(name: Any) -> Callable[[Work, int, Path], tuple[list[Prediction], dict[str, Any]]]:
     def run(work: Work, seed: int, folder: Path) -> tuple[list[Prediction], dict[str, Any]]:
-        return baseline_predictions(name, work.roles, work.run.groups(), work.spec, seed=seed), {}
+        return baseline_predictions(name, work.judged_on, seed=seed), {}
 
     return run
 
@@ -269,8 +309,8 @@ def _by_stated(work: Work, open_chat: Callable[[], Any]) -> tuple[list[Predictio
     }
     if {row.label for row in kept["calibration"]} != set(work.spec.labels) or not kept["test"]:
         return [], notes | {"reason": "too few answers hold a probability"}
-    predictions = judged(lambda rows: np.array([of[row.id] for row in rows]), kept, work.run.groups(), work.spec)
-    return predictions, notes
+    logits = lambda rows: np.array([of[row.id] for row in rows])  # noqa: E731
+    return judged(logits, work.judged_on._replace(roles=kept)), notes
 
 
 def _always(config: RunConfig, endpoint: Endpoint | None) -> str:

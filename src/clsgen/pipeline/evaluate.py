@@ -21,6 +21,7 @@ from clsgen.inference.batch import predict_file
 from clsgen.inference.perturb import perturbed_records
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.loading import classifier_of
+from clsgen.tasks.synthetic import SPEC as SYNTHETIC_SPEC
 from clsgen.types import Example, TaskSpec
 
 _WORDS = "words of the document"
@@ -75,7 +76,7 @@ def evaluate_run(
             on_progress=on_progress,
         )
     predictions = read_predictions(folder.predictions)
-    known = context_of(test, folder.rows("train"), by=by)
+    known = context_of(test, folder.rows("train"), by=by, knows_risk=config.data.task == SYNTHETIC_SPEC.name)
     reasons = {row.id: row.explanation for row in predictions if row.explanation}
     if reasons:
         recovered = recovered_labels(folder.rows("train"), folder.rows("validation"), reasons, classifier.spec)
@@ -132,15 +133,17 @@ def remove_evidence(run: Path, *, base: str | None = None) -> dict[str, Any]:
     return result
 
 
-def context_of(test: Sequence[Example], train: Sequence[Example], *, by: Sequence[str] = ()) -> Context:
+def context_of(
+    test: Sequence[Example], train: Sequence[Example], *, by: Sequence[str] = (), knows_risk: bool = False
+) -> Context:
     """What is known of the test rows beside their predictions.
 
     Args:
         test: The test rows: documents, true risks, metadata.
         train: The train rows: the vocabulary.
         by: Names of metadata that the rows are judged by apart, besides the documents' length.
+        knows_risk: Whether the metadata `risk` is the chance that the label was drawn with.
     """
-    risks = {example.id: float(example.metadata["risk"]) for example in test if "risk" in example.metadata}
     columns: dict[str, dict[str, Any]] = {
         name: {example.id: example.metadata.get(name) for example in test} for name in by
     }
@@ -149,7 +152,7 @@ def context_of(test: Sequence[Example], train: Sequence[Example], *, by: Sequenc
         split="test",
         documents={example.id: example.document for example in test},
         vocabulary=vocabulary_of_rows(train),
-        true_risk=risks if len(risks) == len(test) else None,
+        true_risk={example.id: float(example.metadata["risk"]) for example in test} if knows_risk else None,
         references={example.id: example.explanation for example in test if example.explanation},
         columns=columns,
     )

@@ -9,6 +9,7 @@ from typing import Any
 from clsgen.artifacts import sha256_of
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError
+from clsgen.model.calibrator import CALIBRATION
 from clsgen.pipeline.evaluate import is_predicted
 from clsgen.pipeline.folder import RunFolder
 from clsgen.report.results import Results
@@ -67,7 +68,7 @@ def results_of(folder: RunFolder, *, show_text: bool) -> Results:
         model={
             "base": record["base"],
             "tuning": record["tuning"],
-            "calibrator": _read(folder.model / "calibrator.json"),
+            "calibrator": {"fitted_on": CALIBRATION, **_read(folder.model / "calibrator.json")},
             "decision": _read(folder.model / "decision.json"),
         },
         comparison=beside.get("comparison.json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from clsgen.evaluation.arrays import FloatArray, weighted_mean
 from clsgen.evaluation.decisions import confusion
 from clsgen.evaluation.intervals import Draws, Statistic, cluster_bootstrap, draw_groups
 from clsgen.evaluation.thresholds import OperatingPoints, choose_threshold, operating_points, pareto_front
+from clsgen.model.calibrator import CALIBRATION, OTHER
 from clsgen.model.checkpoint import save_calibration
 from clsgen.model.decision import DecisionRule
 from clsgen.pipeline.calibrate import changed, fit_rule
@@ -24,6 +26,7 @@ from clsgen.pipeline.calibration_rows import digest_of, labelled_rows
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.loading import classifier_of
 from clsgen.report.figures import draw_operating_points
+from clsgen.types import TaskSpec
 
 FIGURES = ("sensitivity", "specificity", "ppv", "alerts_per_1000", "f1")
 
@@ -70,19 +73,16 @@ def tune_run(
     config = folder.config()
     classifier = classifier_of(folder, base=base)
     spec, bundle = classifier.spec, classifier.bundle
-    if spec.positive_index is None:
-        raise ConfigError(
-            f"tune: the task must have two labels; got {list(spec.labels)}. With more, the largest probability decides."
-        )
-    settings = changed("tune", CalibrationSettings(threshold="half"), threshold=policy, abstain=abstain)
+    positive = _positive_index(spec)
+    changes = {"threshold": policy, "abstain": abstain}
+    settings = changed("tune", CalibrationSettings(threshold="half"), **changes)
     rows, logits, own_groups, dropped = labelled_rows(folder, classifier, on)
     probs = bundle.calibrator.probs(logits)
     label = np.array([spec.labels.index(str(row.label)) for row in rows])
-    is_positive = (label == spec.positive_index).astype(np.int64)
-    prob = probs[:, spec.positive_index]
-    fitted = fit_rule(probs, label, spec, settings)
-    kept = bundle.rule if policy is None else fitted
-    rule = replace(kept, abstention=bundle.rule.abstention if abstain is None else fitted.abstention)
+    is_positive = (label == positive).astype(np.int64)
+    prob = probs[:, positive]
+    fitted = replace(fit_rule(probs, label, spec, settings), chosen_on=CALIBRATION if on is None else OTHER)
+    rule = _with(bundle.rule, fitted, changes)
     groups = own_groups if on else [folder.groups()[row.id] for row in rows]
     draws = draw_groups(groups, is_positive, num_draws=config.evaluate.num_bootstrap, seed=config.evaluate.seed)
     points = operating_points(prob, is_positive)
@@ -100,10 +100,29 @@ def tune_run(
     }
     files = (run / "tune.json", run / "tune.svg")
     write_json_atomic(files[0], result)
-    draw_operating_points(files[1], points, {entry["policy"]: entry["threshold"] for entry in policies})
+    drawn = {entry["policy"]: (entry["threshold"], entry["alerts_per_1000"]["estimate"]) for entry in policies}
+    draw_operating_points(files[1], points, drawn)
     if rule != bundle.rule:
         save_calibration(replace(bundle, rule=rule), folder.model)
     return Tuned(rule, rule != bundle.rule, result, files)
+
+
+def _positive_index(spec: TaskSpec) -> int:
+    if spec.positive_index is None:
+        raise ConfigError(
+            f"tune: the task must have two labels; got {list(spec.labels)}. With more, the largest probability "
+            "decides, and clsgen calibrate RUN --abstain says which rows are left undecided."
+        )
+    return spec.positive_index
+
+
+def _with(kept: DecisionRule, fitted: DecisionRule, changes: Mapping[str, str | None]) -> DecisionRule:
+    """The model's rule, with what was asked for from the new one."""
+    if changes["threshold"] is not None:
+        return fitted if changes["abstain"] is not None else replace(fitted, abstention=kept.abstention)
+    if changes["abstain"] is not None:
+        return replace(kept, abstention=fitted.abstention, chosen_on=fitted.chosen_on)
+    return kept
 
 
 class _Rows(NamedTuple):

@@ -43,6 +43,8 @@ def _rows(results: Results) -> str:
 def _source(results: Results) -> str:
     data = results.settings["data"]
     name = data["task"] or data["train"]
+    if data["test"]:
+        name += f", test rows from {data['test']}"
     return f"{name}; the files' SHA-256 and the split's seed stand in the run's manifest."
 
 
@@ -71,9 +73,13 @@ def _size(results: Results) -> str:
 
 
 def _missing(results: Results) -> str:
-    empty = results.manifest.get("dropped", {}).get("empty_text", 0)
-    unlabelled = results.metrics.get("num_unlabelled", 0)
-    return f"Rows without text are left out ({empty}); test rows without label are not judged ({unlabelled})."
+    dropped = results.manifest.get("dropped", {})
+    empty = dropped.get("empty_text", 0)
+    held_out = dropped.get("unlabelled_held_out", 0) + results.metrics.get("num_unlabelled", 0)
+    return (
+        f"Rows without text are left out ({empty}), and rows without label of the test, calibration and validation "
+        f"roles ({held_out})."
+    )
 
 
 def _building(results: Results) -> str:
@@ -95,7 +101,7 @@ def _measures(results: Results) -> str:
 def _recalibration(results: Results) -> str:
     calibrator = results.model["calibrator"]
     rows = sum(calibrator.get("class_counts") or [])
-    return f"Calibrator: {calibrator['method']}, fitted on {count(rows)} calibration rows."
+    return f"Calibrator: {calibrator['method']}, fitted on {count(rows)} {calibrator['fitted_on']} rows."
 
 
 def _imbalance(results: Results) -> str:
@@ -122,6 +128,8 @@ def _difference(results: Results) -> str:
     shared = {role: n for role, n in (results.manifest.get("shared_with_test") or {}).items() if n}
     if shared:
         return f"Test rows share a group or document with other roles: {shared}."
+    if test := results.settings["data"]["test"]:
+        return f"Test rows come from a file of their own, {test}, and share no group or document with other roles."
     return "Test rows come from the same source, and share no group or document with other roles."
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clsgen.config.prediction import EvaluateSettings
-from clsgen.evaluation.curves import coverage_curve, curves
+from clsgen.evaluation.curves import coverage_curve, curves, net_benefit_gain
 from clsgen.evaluation.table import tabulate
 from clsgen.report.cases import Case, num_of_kind
 from clsgen.report.checklist import checklist
@@ -25,7 +25,7 @@ def content(results: Results, found: list[Case], *, settings: EvaluateSettings) 
     spec, metrics, manifest = results.spec, results.metrics, results.manifest
     table = tabulate(results.predictions, spec)
     drawn = curves(table, settings=settings)
-    positive = drawn.get(spec.positive or "", {})
+    gain = net_benefit_gain(table, settings=settings)
     return {
         "name": results.name,
         "task": {
@@ -35,7 +35,7 @@ def content(results: Results, found: list[Case], *, settings: EvaluateSettings) 
             "positive": spec.positive,
             "is_restricted": spec.is_restricted,
         },
-        "summary": [statement._asdict() for statement in summary(results, positive.get("net_benefit"))],
+        "summary": [statement._asdict() for statement in summary(results, gain)],
         "metrics": metrics["metrics"],
         "explanations": metrics["explanations"] | results.more,
         "bootstrap": metrics["bootstrap"],
@@ -87,7 +87,7 @@ def _run(results: Results) -> dict[str, str]:
         "base model": f"{base['name']}, weights {str(base.get('weights_sha256'))[:16]}",
         "tuning": str(model["tuning"]),
         "calibrator": f"{model['calibrator']['method']}, "
-        f"{sum(model['calibrator'].get('class_counts') or [])} calibration rows",
+        f"{sum(model['calibrator'].get('class_counts') or [])} {model['calibrator']['fitted_on']} rows",
         "decision": f"{decided} ({rule['policy']}, chosen on {rule['chosen_on']} rows)",
         "left undecided": abstention,
         "seeds": seeds,

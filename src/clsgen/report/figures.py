@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,13 +103,13 @@ def report_drawings(curves: Mapping[str, Mapping[str, Any]], coverage: Mapping[s
     return found
 
 
-def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[str, float]) -> None:
+def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[str, tuple[float, float]]) -> None:
     """Draw sensitivity and PPV against the alerts that they cost, along the Pareto front, with the chosen thresholds.
 
     Args:
         path: The SVG to write.
         points: Every cut of the calibration rows.
-        chosen: Policy -> threshold.
+        chosen: Policy -> threshold, and alerts per 1,000 rows that it gives.
     """
 
     def draw(palette: Palette) -> Figure:
@@ -121,9 +122,7 @@ def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[s
         axes.plot(
             alerts[front], points.ppv_K[front], color=palette.second, label="PPV", marker=".", markersize=3, linewidth=1
         )
-        for color, (policy, threshold) in zip(palette.further, chosen.items(), strict=False):
-            cut = int((points.threshold_K > threshold).sum())
-            at = float(alerts[min(cut, len(alerts) - 1)])
+        for color, (policy, (threshold, at)) in zip(cycle(palette.further), chosen.items(), strict=False):
             axes.axvline(at, color=color, linestyle="--", linewidth=1, label=f"{policy} (p from {threshold:.3f})")
         axes.set_title("On the calibration rows", loc="left", fontsize="medium")
         axes.set(xlabel="alerts per 1,000 rows", ylabel="share", xlim=(0, 1000), ylim=(0, 1.02))
@@ -135,8 +134,10 @@ def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[s
 
 def _roc(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
     figure, axes = _square()
-    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
-        axes.plot(found["roc"]["false_positive_rate"], found["roc"]["sensitivity"], color=color, label=label)
+    for (label, found), (color, line) in zip(curves.items(), _lines(palette), strict=False):
+        axes.plot(
+            found["roc"]["false_positive_rate"], found["roc"]["sensitivity"], color=color, linestyle=line, label=label
+        )
     axes.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", linewidth=1)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
     if len(curves) > 1:
@@ -146,8 +147,12 @@ def _roc(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
 
 def _precision(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
     figure, axes = _square()
-    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
-        axes.plot(found["pr"]["recall"], found["pr"]["precision"], color=color, label=label, drawstyle="steps-post")
+    for (label, found), (color, line) in zip(curves.items(), _lines(palette), strict=False):
+        recall, precision = found["pr"]["recall"], found["pr"]["precision"]
+        # each precision is that of the recall gained with it, so the area under the line is the average precision
+        axes.plot(
+            [0, *recall], [precision[0], *precision], color=color, linestyle=line, label=label, drawstyle="steps-pre"
+        )
         axes.axhline(found["num_positive"] / found["num_rows"], color=color, linestyle=":", linewidth=1)
     axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", title="Precision and recall")
     if len(curves) > 1:
@@ -166,7 +171,7 @@ def _reliability(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> F
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     upper.plot([0, 1], [0, 1], color=palette.faint, linestyle=":", linewidth=1)
-    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
+    for (label, found), (color, line) in zip(curves.items(), _lines(palette), strict=False):
         bins = found["bins"]
         if bins:
             ends = [[each["observed"] - (each["low"] or 0) for each in bins if each["low"] is not None]]
@@ -178,11 +183,11 @@ def _reliability(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> F
             )  # fmt: skip
         if found["calibration"] is not None:
             curve = found["calibration"]
-            upper.plot(curve["prob"], curve["observed"], color=color)
+            upper.plot(curve["prob"], curve["observed"], color=color, linestyle=line)
             upper.fill_between(curve["prob"], curve["low"], curve["high"], color=color, alpha=0.18, linewidth=0)
         counts = found["histogram"]
         lower.step([index / len(counts) for index in range(len(counts) + 1)], [*counts, counts[-1]], where="post",
-                   color=color)  # fmt: skip
+                   color=color, linestyle=line)  # fmt: skip
     upper.set(ylabel="observed share", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title="Reliability")
     lower.set(xlabel="probability", ylabel="rows")
     lower.set_ylim(bottom=0)
@@ -194,10 +199,10 @@ def _reliability(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> F
 def _net_benefit(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:
     figure, axes = _figure(5.6)
     tops = []
-    for (label, found), color in zip(curves.items(), _colors(palette), strict=False):
+    for (label, found), (color, line) in zip(curves.items(), _lines(palette), strict=False):
         curve = found["net_benefit"]
         name = "" if len(curves) == 1 else f" {label}"
-        axes.plot(curve["threshold"], curve["model"], color=color, label=f"by the probability{name}")
+        axes.plot(curve["threshold"], curve["model"], color=color, linestyle=line, label=f"by the probability{name}")
         if "low" in curve:
             axes.fill_between(curve["threshold"], curve["low"], curve["high"], color=color, alpha=0.18, linewidth=0)
         axes.plot(
@@ -214,7 +219,8 @@ def _net_benefit(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> F
 
 def _coverage(curve: Mapping[str, Any], palette: Palette) -> Figure:
     figure, axes = _figure(5.6)
-    axes.plot(curve["coverage"], curve["risk"], color=palette.first, drawstyle="steps-post")
+    coverage, risk = curve["coverage"], curve["risk"]
+    axes.plot([0, *coverage], [risk[0], *risk], color=palette.first, drawstyle="steps-pre")
     axes.set(xlabel="share of rows kept, surest first", ylabel="share decided wrongly", xlim=(0, 1.01))
     axes.set_ylim(bottom=0)
     axes.set_title("Risk and coverage")
@@ -226,8 +232,10 @@ def _figure(width: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _colors(palette: Palette) -> list[str]:
-    return [palette.first, palette.second, *palette.further]
+def _lines(palette: Palette) -> Iterator[tuple[str, str]]:
+    """Colors and styles of as many lines as are drawn; every color in one style before the next style."""
+    colors = [palette.first, palette.second, *palette.further]
+    return ((color, style) for style in cycle(("-", "--", "-.", ":")) for color in colors)
 
 
 def _styled(draw: Callable[[Palette], Figure], palette: Palette) -> Figure:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
-from clsgen.evaluation.net_benefit import decision_curve
-from clsgen.evaluation.subgroups import SMALL_CLASS, SMALL_ROWS
+from clsgen.evaluation.curves import Gain
+from clsgen.evaluation.subgroups import SMALL_CLASS, SMALL_GROUPS, SMALL_ROWS
 from clsgen.report.results import Results
 from clsgen.report.wording import count, figure, number, percent
 
@@ -21,19 +21,19 @@ class Statement(NamedTuple):
     tone: Tone = "plain"
 
 
-def summary(results: Results, net_benefit: Mapping[str, Any] | None) -> list[Statement]:
+def summary(results: Results, gain: Gain | None) -> list[Statement]:
     """The statements, the most important first, cautions last.
 
     Args:
         results: The run.
-        net_benefit: Curve of the positive label; None with more than two classes, or where it is undefined.
+        gain: What deciding at the threshold is worth; None with more than two classes, or where it is undefined.
     """
     found = [
         _rows(results),
         *_ranking(results),
         *_calibration(results),
         *_decision(results),
-        *_benefit(results, net_benefit),
+        *_benefit(results, gain),
         *_reasons(results),
         *_cautions(results),
     ]
@@ -64,16 +64,32 @@ def _calibration(results: Results) -> Iterator[Statement]:
     error, reference = results.value("ece"), results.value("ece_reference")
     if error is None or reference is None:
         return
-    is_good = error <= reference
-    text = f"ECE {number(error)}; perfect probabilities would stay below {number(reference)} on 95% of such samples. "
-    text += "No evidence of miscalibration." if is_good else "The probabilities are off beyond chance."
-    slope = results.figure("calibration_slope")
-    low, high = slope.get("low"), slope.get("high")
+    is_grouped = results.metrics["num_groups"] < results.metrics["num_rows"]
+    rows = "independent rows" if is_grouped else "rows like these"
+    text = f"ECE {number(error)}; perfect probabilities of {rows} stay below {number(reference)} 19 times in 20. "
+    found = [*_off_as_a_whole(results), *_off_in_slope(results)]
+    if error > reference and is_grouped:
+        found.insert(0, "This is more; rows of one group that share their fate can make it so by chance.")
+    elif error > reference:
+        found.insert(0, "The probabilities are off beyond chance.")
+    text += " ".join(found) or "No evidence of miscalibration."
+    yield Statement("Calibration", text, "caution" if found else "good")
+
+
+def _off_as_a_whole(results: Results) -> Iterator[str]:
+    entry = results.figure("calibration_in_the_large")
+    low, high = entry.get("low"), entry.get("high")
+    if low is not None and high is not None and not low <= 0 <= high:
+        direction = "low" if low > 0 else "high"
+        yield f"As a whole they are too {direction}: calibration in the large is {figure(entry, 2)}, 0 is the best."
+
+
+def _off_in_slope(results: Results) -> Iterator[str]:
+    entry = results.figure("calibration_slope")
+    low, high = entry.get("low"), entry.get("high")
     if low is not None and high is not None and not low <= 1 <= high:
-        direction = "too timid: they should lie further apart" if low > 1 else "too extreme"
-        text += f" But the slope is {figure(slope, 2)}: the probabilities look {direction}."
-        is_good = False
-    yield Statement("Calibration", text, "good" if is_good else "caution")
+        direction = "timid: they should lie further apart" if low > 1 else "extreme"
+        yield f"They look too {direction}: the slope is {figure(entry, 2)}, 1 is the best."
 
 
 def _decision(results: Results) -> Iterator[Statement]:
@@ -92,20 +108,18 @@ def _decision(results: Results) -> Iterator[Statement]:
     )
 
 
-def _benefit(results: Results, curve: Mapping[str, Any] | None) -> Iterator[Statement]:
-    threshold = results.model["decision"].get("threshold")
-    if curve is None or threshold is None or not 0 < threshold < 1:
+def _benefit(results: Results, gain: Gain | None) -> Iterator[Statement]:
+    if gain is None:
         return
-    labelled = [row for row in results.predictions if row.label is not None]
-    prob = [row.probs[str(results.spec.positive)] for row in labelled]
-    exact = decision_curve(prob, [row.label == results.spec.positive for row in labelled], [threshold])
-    model, best = float(exact.model[..., 0]), max(0.0, float(exact.treat_all[..., 0]))
-    is_useful = model > best
+    more = {"value": gain.model - gain.default, "low": gain.low, "high": gain.high}
     text = (
-        f"At the threshold {number(threshold)} the net benefit is {number(model)}; deciding everybody or "
-        f"nobody positive gives {number(best)}."
+        f"At the threshold {number(results.model['decision']['threshold'])} the net benefit is {number(gain.model)}; "
+        f"deciding everybody or nobody positive gives {number(gain.default)}. The gain is {figure(more)}."
     )
-    yield Statement("Use", text, "good" if is_useful else "caution")
+    is_sure = gain.low is not None and gain.low > 0
+    if not is_sure and gain.model > gain.default:
+        text += " These rows don't show that it is one." if gain.low is not None else ""
+    yield Statement("Use", text, "good" if is_sure else "caution")
 
 
 def _reasons(results: Results) -> Iterator[Statement]:
@@ -136,6 +150,9 @@ def _cautions(results: Results) -> Iterator[Statement]:
     fewest = min(metrics["num_by_label"].values())
     if metrics["num_rows"] < SMALL_ROWS or fewest < SMALL_CLASS:
         yield Statement("Few rows", "So few test rows carry no fine judgement; read the intervals.", "caution")
+    if metrics["num_groups"] < SMALL_GROUPS:
+        text = f"Intervals are from draws of {count(metrics['num_groups'])} groups; from so few they are too narrow."
+        yield Statement("Few groups", text, "caution")
     if metrics.get("truncated_share"):
         yield Statement(
             "Cut documents", f"{percent(metrics['truncated_share'])} of the documents were cut to fit.", "caution"
