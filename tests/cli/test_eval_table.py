@@ -141,6 +141,7 @@ def test_rows_without_label_are_counted_and_one_class_is_undefined_not_zero(tmp_
         ("p,y\n0.2,1\n", ("--threshold", "2"), "threshold must be from 0 to 1; got 2"),
         ("p,y\n0.2,1\n", ("--bootstrap", "5"), "--bootstrap must be 100 or more; got 5"),
         ("p,y\n0.2,1\n", ("--prob", "no=p"), "LABEL=COLUMN once for every label"),
+        ("p,y,p\n0.2,1,0.3\n", (), "the column 'p' must be there once; got ['p', 'y', 'p']"),
         ("p,y\n0.2,yes\n0.7,yes\n", ("--positive", "Yes"), "positive must be a label of y, ['yes']; got 'Yes'"),
         ("p=1,y\n0.2,1\n", ("--prob", "p=1"), "an equals sign is written =COLUMN"),
     ],

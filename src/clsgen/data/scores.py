@@ -130,6 +130,8 @@ def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> No
     for name in names:
         if name not in present:
             raise DataError(f"{path}: the column {name!r} must be there; got {list(present)}. Name another.")
+        if list(present).count(name) > 1:
+            raise DataError(f"{path}: the column {name!r} must be there once; got {list(present)}. Rename one.")
 
 
 def _text(table: Any, name: str) -> Any:
