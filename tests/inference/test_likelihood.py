@@ -9,7 +9,8 @@ import torch
 
 import tiny
 from clsgen.data.batch import UNLABELLED, EncodedExample, encode_examples
-from clsgen.inference.likelihood import log_likelihoods, perplexity
+from clsgen.data.template import Prompt
+from clsgen.inference.likelihood import answer_likelihoods, log_likelihoods, perplexity
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma"])
@@ -45,3 +46,19 @@ def test_perplexity_is_per_token_over_all_rows(built):
     expected = math.exp(-total / sum(len(row.target_ids) for row in rows))
     assert perplexity(built.model, [*rows, bare], pad_id=built.pad_id) == pytest.approx(expected, rel=1e-4)
     assert math.isnan(perplexity(built.model, [bare], pad_id=built.pad_id))
+
+
+@pytest.mark.parametrize("num_prompts", [1, 5])
+def test_answers_are_the_stock_models_own_whatever_they_share(built, num_prompts):
+    rows = encode_examples(tiny.examples(num_prompts), built.renderer, with_targets=True).rows
+    prompts = [Prompt(row.prompt_ids, 0, 0) for row in rows]
+    answers = [
+        [[7], [8, 9], [8, 9, 10, 11]],
+        [[*rows[0].target_ids, 5, 6], [*rows[0].target_ids, 7], [*rows[0].target_ids, 7, 8, 9]],
+        [[11, 12, 13]],
+        [[5], [6]],
+        [[9, 9, 9], [9, 9, 8]],
+    ][:num_prompts]
+    found = answer_likelihoods(built.model.eval(), prompts, answers, pad_id=built.pad_id)
+    for prompt, each, values in zip(prompts, answers, found, strict=True):
+        assert values == pytest.approx([by_hand(built, prompt.ids, ids) for ids in each], abs=1e-3)

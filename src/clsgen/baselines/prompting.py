@@ -78,9 +78,8 @@ def label_logits(
     Raises:
         TeacherError: A prompt longer than the model's context.
     """
-    found = [
-        chat.log_likelihoods(label_messages(row, spec, shots=shots, max_words=max_words), spec.labels) for row in rows
-    ]
+    said = [label_messages(row, spec, shots=shots, max_words=max_words) for row in rows]
+    found = chat.log_likelihoods(said, spec.labels)
     return np.array(found, dtype=np.float64).reshape(len(rows), spec.num_labels)
 
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clsgen.data.batch import UNLABELLED, EncodedExample
-from clsgen.inference.likelihood import log_likelihoods
+from clsgen.inference.likelihood import answer_likelihoods
 from clsgen.model.checkpoint import Bundle
 from clsgen.types import Example
 
@@ -24,14 +23,9 @@ def label_logits(bundle: Bundle, rows: Sequence[Example], reasons: Mapping[str, 
         rows: What was asked about.
         reasons: The reason that the model wrote, by id of the row.
     """
-    encoded = []
-    for row in rows:
-        prompt = bundle.renderer.prompt(row.document, row.question)
-        targets = _targets(bundle, reasons[row.id])
-        encoded += [
-            EncodedExample(row.id, prompt.ids, ids, UNLABELLED, 0, "free", prompt.document_end) for ids in targets
-        ]
-    found = log_likelihoods(bundle.model, encoded, pad_id=bundle.pad_id)
+    prompts = [bundle.renderer.prompt(row.document, row.question) for row in rows]
+    targets = [_targets(bundle, reasons[row.id]) for row in rows]
+    found = answer_likelihoods(bundle.model, prompts, targets, pad_id=bundle.pad_id)
     return np.array(found).reshape(len(rows), bundle.spec.num_labels)
 
 

@@ -7,12 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from clsgen.data.batch import UNLABELLED, EncodedExample
 from clsgen.data.template import FALLBACK_CHAT_TEMPLATE, Prompt, end_id_of, missing_bos
 from clsgen.data.tokenizer import PlainEncoder, ensure_pad
 from clsgen.errors import TeacherError, TemplateError
 from clsgen.inference.fast_engine import make_engine
-from clsgen.inference.likelihood import log_likelihoods
+from clsgen.inference.likelihood import answer_likelihoods
 from clsgen.inference.sampling import Draw, Sampler
 from clsgen.llm.answers import split_thinking
 from clsgen.llm.chat import ChatReply, ChatRequest
@@ -82,17 +81,21 @@ class LocalChat:
         tokenizer = backbone.load_tokenizer(name)
         return cls(backbone.load_backbone(name), tokenizer, name=name, batch_size=batch_size)
 
-    def log_likelihoods(self, said: Sequence[tuple[str, str]], answers: Sequence[str]) -> list[float]:
-        """Log-likelihood of each answer, its end included, after the same messages; nothing is generated.
+    def log_likelihoods(self, said: Sequence[Sequence[tuple[str, str]]], answers: Sequence[str]) -> list[list[float]]:
+        """Log-likelihood of each answer, its end included, after each of several prompts; nothing is generated.
+
+        Args:
+            said: Messages of each prompt; what all begin with is read once.
+            answers: The same after each.
 
         Raises:
-            TeacherError: The messages are longer than the model's context (reason "too_long_prompt").
+            TeacherError: Messages are longer than the model's context (reason "too_long_prompt").
         """
-        prompt = self.prompt_ids(said)
+        prompts = [Prompt(self.prompt_ids(messages), 0, 0) for messages in said]
         ends = [[*self._plain.encode(answer), self._engine.end_id] for answer in answers]
-        self._check_context(len(prompt), max(map(len, ends)))
-        rows = [EncodedExample("", prompt, ids, UNLABELLED, 0, "free") for ids in ends]
-        return log_likelihoods(self._engine.model, rows, pad_id=self._pad_id)
+        for prompt in prompts:
+            self._check_context(len(prompt.ids), max(map(len, ends)))
+        return answer_likelihoods(self._engine.model, prompts, [ends] * len(prompts), pad_id=self._pad_id)
 
     async def ask(self, request: ChatRequest) -> ChatReply:
         """The answer, written together with those of other requests that wait.
