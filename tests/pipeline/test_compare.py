@@ -58,6 +58,7 @@ def config_of(folder: Path, **changes: object) -> RunConfig:
             "monitor": "loss",
             "num_monitor_explanations": 0,
         },
+        "calibrate": {},
         "evaluate": {"num_bootstrap": 100},
     }
     for section, settings in changes.items():
