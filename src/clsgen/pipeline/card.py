@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from yaml import YAMLError
 
-from clsgen.evaluation.curves import curves
+from clsgen.evaluation.curves import curves, net_benefit_gain
 from clsgen.evaluation.table import tabulate
 from clsgen.export.hub_card import Judged, Licence
 from clsgen.model.embedded import EMBEDDED_FOLDER
@@ -27,10 +27,11 @@ def judged_of(run: RunFolder) -> Judged | None:
     if not is_predicted(run):
         return None
     results = results_of(run, show_text=False)
-    drawn = curves(tabulate(results.predictions, results.spec), settings=run.config().evaluate)
+    table, settings = tabulate(results.predictions, results.spec), run.config().evaluate
+    drawn = curves(table, settings=settings)
     pictures = [render(each).png for each in report_drawings(drawn, None) if each.name == "reliability"]
-    benefit = drawn.get(results.spec.positive or "", {}).get("net_benefit")
-    statements = [(each.heading, each.text) for each in summary(results, benefit)]
+    gain = net_benefit_gain(table, settings=settings)
+    statements = [(each.heading, each.text) for each in summary(results, gain)]
     return Judged(results.metrics, statements, pictures[0] if pictures else None)
 
 
