@@ -67,7 +67,15 @@ def _calibration(results: Results) -> Iterator[Statement]:
     is_grouped = results.metrics["num_groups"] < results.metrics["num_rows"]
     rows = "independent rows" if is_grouped else "rows like these"
     text = f"ECE {number(error)}; perfect probabilities of {rows} stay below {number(reference)} 19 times in 20. "
-    found = [*_off_as_a_whole(results), *_off_in_slope(results)]
+    found = []
+    if side := _off(results, "calibration_in_the_large", 0):
+        value = figure(results.figure("calibration_in_the_large"), 2)
+        direction = "low" if side == "above" else "high"
+        found.append(f"As a whole they are too {direction}: calibration in the large is {value}, 0 is the best.")
+    if side := _off(results, "calibration_slope", 1):
+        value = figure(results.figure("calibration_slope"), 2)
+        direction = "timid: they should lie further apart" if side == "above" else "extreme"
+        found.append(f"They look too {direction}: the slope is {value}, 1 is the best.")
     if error > reference and is_grouped:
         found.insert(0, "This is more; rows of one group that share their fate can make it so by chance.")
     elif error > reference:
@@ -76,20 +84,13 @@ def _calibration(results: Results) -> Iterator[Statement]:
     yield Statement("Calibration", text, "caution" if found else "good")
 
 
-def _off_as_a_whole(results: Results) -> Iterator[str]:
-    entry = results.figure("calibration_in_the_large")
+def _off(results: Results, name: str, best: float) -> str | None:
+    """On which side of its best value the interval of a figure lies; None where it holds it, or there is none."""
+    entry = results.figure(name)
     low, high = entry.get("low"), entry.get("high")
-    if low is not None and high is not None and not low <= 0 <= high:
-        direction = "low" if low > 0 else "high"
-        yield f"As a whole they are too {direction}: calibration in the large is {figure(entry, 2)}, 0 is the best."
-
-
-def _off_in_slope(results: Results) -> Iterator[str]:
-    entry = results.figure("calibration_slope")
-    low, high = entry.get("low"), entry.get("high")
-    if low is not None and high is not None and not low <= 1 <= high:
-        direction = "timid: they should lie further apart" if low > 1 else "extreme"
-        yield f"They look too {direction}: the slope is {figure(entry, 2)}, 1 is the best."
+    if low is None or high is None or low <= best <= high:
+        return None
+    return "above" if low > best else "below"
 
 
 def _decision(results: Results) -> Iterator[Statement]:
