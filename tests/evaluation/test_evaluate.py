@@ -94,6 +94,11 @@ def test_binary_figures_agree_with_scikit_learn():
         "npv": reference.precision_score(label, decided, pos_label=False),
         "mcc": reference.matthews_corrcoef(label, decided),
     }
+    (tn, fp), (fn, tp) = reference.confusion_matrix(label, decided)
+    counts = {"sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp), "ppv": (tp, tp + fp), "npv": (tn, tn + fn)}
+    counts["accuracy"] = (tp + tn, len(rows))
+    for name, (numerator, denominator) in counts.items():
+        assert (found[name]["numerator"], found[name]["denominator"]) == (numerator, denominator)
     others = {"ece", "ece_reference", "ece_width", "ece_top_label", "smooth_ece", "calibration_in_the_large"}
     others |= {"ici", "e50", "e90", "brier_miscalibration", "brier_discrimination", "brier_uncertainty"}
     parts = [found[f"brier_{name}"]["value"] for name in ("miscalibration", "discrimination", "uncertainty")]

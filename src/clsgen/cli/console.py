@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from clsgen.report.wording import rows_read
+
 console = Console(highlight=False)
 
 
@@ -64,12 +66,12 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
     for part in ("metrics", "explanations") if has_texts else ("metrics",):
         for name, entry in result[part].items():
             if entry["value"] is None:
-                table.add_row(name, "-", str(entry.get("reason", "")), str(entry["n"]))
+                table.add_row(name, "-", str(entry.get("reason", "")), rows_read(entry))
             else:
                 low, high = entry["low"], entry["high"]
                 interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
                 interval += "*" if entry.get("num_undefined_draws") else ""
-                table.add_row(name, f"{entry['value']:.3f}", interval, str(entry["n"]))
+                table.add_row(name, f"{entry['value']:.3f}", interval, rows_read(entry))
         table.add_section()
     return table
 

@@ -123,6 +123,8 @@ def probability_measures(table: Table, settings: EvaluateSettings) -> dict[str, 
         found = auroc_interval(prob, label, table.group[rows], confidence=settings.confidence)
         measures["auroc"] = replace(measures["auroc"], extra={"analytic": _or_null(found)})
     if table.is_binary:
+        for name, pair in _fractions(table.target(table.decided_N[rows]), label).items():
+            measures[name] = replace(measures[name], extra=pair)
         measures |= _parts(prob, label, definitions, reasons[""])
         if len(rows) * settings.num_bootstrap > _MAX_CURVE_ROWS:
             for name in ("ici", "e50", "e90"):
@@ -249,6 +251,19 @@ def _decided(table: Table, rows: IntArray, label: IntArray) -> dict[str, Callabl
         "npv": lambda weight: counts(weight).npv,
         "mcc": lambda weight: counts(weight).mcc,
     }
+
+
+def _fractions(decided_N: IntArray, label_N: IntArray) -> dict[str, dict[str, int]]:
+    """The counts that each share of the 2 x 2 table is made of: a PPV of 1 may be that of two rows."""
+    tp, fp, fn, tn = (int(cell) for cell in confusion(decided_N, label_N))
+    pairs = {
+        "accuracy": (tp + tn, tp + fp + fn + tn),
+        "sensitivity": (tp, tp + fn),
+        "specificity": (tn, tn + fp),
+        "ppv": (tp, tp + fp),
+        "npv": (tn, tn + fn),
+    }
+    return {name: {"numerator": numerator, "denominator": of} for name, (numerator, of) in pairs.items()}
 
 
 def _reasons(table: Table, rows: IntArray) -> dict[str, str]:

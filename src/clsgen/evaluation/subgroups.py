@@ -46,7 +46,7 @@ MAX_NUMBERS = 12
 _NUM_BANDS = 4
 _NONE = "(none)"
 _CODE = re.compile(r"\s*0\d")
-_KEPT = ("value", "low", "high", "n", "reason", "num_undefined_draws")
+_KEPT = ("value", "low", "high", "n", "numerator", "denominator", "reason", "num_undefined_draws")
 """Of an entry of metrics.json, what is given of a part."""
 
 

@@ -104,32 +104,35 @@ def report_drawings(curves: Mapping[str, Mapping[str, Any]], coverage: Mapping[s
 
 
 def draw_operating_points(path: Path, points: OperatingPoints, chosen: Mapping[str, tuple[float, float]]) -> None:
-    """Draw sensitivity and PPV against the alerts that they cost, along the Pareto front, with the chosen thresholds.
+    """Write `operating_points_figure` as an SVG, in light colors."""
+    write_text_atomic(path, _svg(_styled(lambda palette: operating_points_figure(points, chosen, palette), LIGHT)))
+
+
+def operating_points_figure(
+    points: OperatingPoints, chosen: Mapping[str, tuple[float, float]], palette: Palette
+) -> Figure:
+    """Sensitivity and PPV against the alerts that they cost, along the Pareto front, with the chosen thresholds.
 
     Args:
-        path: The SVG to write.
         points: Every cut of the calibration rows.
         chosen: Policy -> threshold, and alerts per 1,000 rows that it gives.
+        palette: The colors.
     """
-
-    def draw(palette: Palette) -> Figure:
-        front = pareto_front(points)
-        alerts = 1000 * points.alert_rate_K
-        figure, axes = _figure(7.2)
-        axes.plot(
-            alerts[front], points.sensitivity_K[front], color=palette.first, label="sensitivity", drawstyle="steps-post"
-        )
-        axes.plot(
-            alerts[front], points.ppv_K[front], color=palette.second, label="PPV", marker=".", markersize=3, linewidth=1
-        )
-        for color, (policy, (threshold, at)) in zip(cycle(palette.further), chosen.items(), strict=False):
-            axes.axvline(at, color=color, linestyle="--", linewidth=1, label=f"{policy} (p from {threshold:.3f})")
-        axes.set_title("On the calibration rows", loc="left", fontsize="medium")
-        axes.set(xlabel="alerts per 1,000 rows", ylabel="share", xlim=(0, 1000), ylim=(0, 1.02))
-        axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
-        return figure
-
-    write_text_atomic(path, _svg(_styled(draw, LIGHT)))
+    front = pareto_front(points)
+    alerts = 1000 * points.alert_rate_K
+    figure, axes = _figure(7.2)
+    axes.plot(
+        alerts[front], points.sensitivity_K[front], color=palette.first, label="sensitivity", drawstyle="steps-post"
+    )
+    axes.plot(
+        alerts[front], points.ppv_K[front], color=palette.second, label="PPV", marker=".", markersize=3, linewidth=1
+    )
+    for color, (policy, (threshold, at)) in zip(cycle(palette.further), chosen.items(), strict=False):
+        axes.axvline(at, color=color, linestyle="--", linewidth=1, label=f"{policy} (p from {threshold:.3f})")
+    axes.set_title("On the calibration rows", loc="left", fontsize="medium")
+    axes.set(xlabel="alerts per 1,000 rows", ylabel="share", xlim=(0, 1000), ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
 
 
 def _roc(curves: Mapping[str, Mapping[str, Any]], palette: Palette) -> Figure:

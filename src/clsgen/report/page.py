@@ -18,7 +18,7 @@ from clsgen.report.comparison import comparison_tables
 from clsgen.report.figures import Drawing, Rendered
 from clsgen.report.results import Results
 from clsgen.report.review import people, review_tables
-from clsgen.report.wording import figure, interval, number, percent
+from clsgen.report.wording import figure, interval, number, percent, rows_read
 from clsgen.types import CONTRACT_SENTENCE
 
 _BINARY_PARTS = ("auroc", "brier", "ece", "sensitivity", "specificity", "ppv")
@@ -44,6 +44,7 @@ def page(
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "interval": interval, "figure": figure, "percent": percent}
+    environment.filters["rows_read"] = rows_read
     css, js = _asset("page.css"), _asset("page.js")
     spec = results.spec
     explorer = _explorer(report, results)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from clsgen.evaluation.curves import Gain
 from clsgen.evaluation.subgroups import SMALL_CLASS, SMALL_GROUPS, SMALL_ROWS
 from clsgen.report.results import Results
-from clsgen.report.wording import count, figure, number, percent
+from clsgen.report.wording import count, figure, number, percent, rows_read
 
 Tone = Literal["plain", "good", "caution"]
 
@@ -104,9 +104,15 @@ def _decision(results: Results) -> Iterator[Statement]:
     yield Statement(
         "Decisions",
         f"“{positive}” is decided from a probability of {number(rule['threshold'])} upwards ({rule['policy']}, chosen "
-        f"on {rule['chosen_on']} rows): {1000 * alerts:.0f} of 1,000 rows. {percent(results.value('sensitivity'))} of "
-        f"the {positive} rows are found; {percent(results.value('ppv'))} of the decisions for {positive} are right.",
+        f"on {rule['chosen_on']} rows): {1000 * alerts:.0f} of 1,000 rows. {_share(results, 'sensitivity')} of "
+        f"the {positive} rows are found; {_share(results, 'ppv')} of the decisions for {positive} are right.",
     )
+
+
+def _share(results: Results, name: str) -> str:
+    """A share in percent, with its counts where metrics.json holds them."""
+    entry = results.figure(name)
+    return percent(entry.get("value")) + (f" ({rows_read(entry)})" if "denominator" in entry else "")
 
 
 def _benefit(results: Results, gain: Gain | None) -> Iterator[Statement]:

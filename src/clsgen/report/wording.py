@@ -38,6 +38,17 @@ def figure(entry: Mapping[str, Any], digits: int = 3) -> str:
     return number(entry.get("value"), digits) + (f" ({ends})" if ends else "")
 
 
+def rows_read(entry: Mapping[str, Any]) -> str:
+    """How many rows a figure is made of; for a share of some of them, how many of how many.
+
+    >>> rows_read({"n": 480}), rows_read({"n": 480, "numerator": 41, "denominator": 52})
+    ('480', '41 of 52')
+    """
+    if "denominator" in entry:
+        return f"{count(entry['numerator'])} of {count(entry['denominator'])}"
+    return count(entry["n"])
+
+
 def percent(value: float | None) -> str:
     """A share in whole percent, with a digit more below 1% and above 99%.
 
