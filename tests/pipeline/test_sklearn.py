@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ X = [row.document for row in ROWS]
 Y = [row.label for row in ROWS]
 REASONS = [row.explanation for row in ROWS]
 GROUPS = [index // 2 for index in range(len(ROWS))]
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch) -> None:
+    """Runs of pickled classifiers stay on the disk: here, where the tests' own files go."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
