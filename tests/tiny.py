@@ -193,12 +193,14 @@ def settings(**changes: Any) -> ModelSettings:
 
 
 def dual(
-    folder: Path, *, tuning: str = "lora", spec: TaskSpec = SPEC, is_random_head: bool = True, **lora: Any
-) -> Built:
-    """A dual-head model on a saved backbone, its head and adapter moved off zero."""
+    folder: Path, *, tuning: str = "lora", spec: TaskSpec = SPEC, is_random_head: bool = True, room: int = 96,
+    **lora: Any,
+) -> Built:  # fmt: skip
+    """A dual-head model on a saved backbone, its head and adapter moved off zero; `room` tokens for an explanation."""
     rows = examples()
     torch.manual_seed(11)
-    model = settings(backbone=str(folder), tuning=tuning, lora={"rank": 4, "dropout": 0.0, **lora})
+    lora = {"rank": 4, "dropout": 0.0, **lora}
+    model = settings(backbone=str(folder), tuning=tuning, max_explanation_tokens=room, lora=lora)
     made = build(model, spec, rows, seed=0, folder=folder.parent / "m")
     if is_random_head:
         generator = torch.Generator().manual_seed(3)

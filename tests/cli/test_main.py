@@ -68,6 +68,15 @@ def test_every_command_has_help_of_its_own(
     assert "--help" in out
 
 
+def test_help_loads_no_torch() -> None:
+    """Which takes seconds; a command that needs it imports it when it runs."""
+    modules = sorted({command.module for command in cli.COMMANDS.values()})
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n    "
+    code += "if 'torch' in sys.modules: sys.exit(name)"
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_mistyped_command_is_answered_with_the_nearest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

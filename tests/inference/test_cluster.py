@@ -37,7 +37,7 @@ LOOPBACK = (
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, rows, and what one process predicts for them."""
     folder = tmp_path_factory.mktemp("ray")
-    save_bundle(tiny.bundle_of(tiny.dual(tiny.save("llama", folder / "base"))), folder / "model")
+    save_bundle(tiny.bundle_of(tiny.dual(tiny.save("llama", folder / "base"), room=24)), folder / "model")
     rows = [{"id": r.id, "text": r.document, "label": r.label} for r in tiny.examples(NUM_ROWS)]
     (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "in").mkdir()

@@ -376,7 +376,7 @@ class Fill(display.TrainingDisplay):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 8:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-import clsgen.cli.train as train
+import clsgen.cli.train_here as train
 train.TrainingDisplay = Fill
 from clsgen.cli.main import main
 sys.argv = ["clsgen", "train", sys.argv[1]]

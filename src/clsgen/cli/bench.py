@@ -12,8 +12,6 @@ from clsgen.artifacts import write_json_atomic
 from clsgen.cli.console import console, quiet_libraries
 from clsgen.cli.models import ModelName, Revision
 from clsgen.errors import DataError
-from clsgen.inference.predictor import Classifier
-from clsgen.pipeline.bench import bench as measure
 from clsgen.tasks.synthetic import generate_notes
 
 
@@ -30,6 +28,9 @@ def bench(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Measure texts and tokens a second, memory, and what bounds them, on this machine."""
+    from clsgen.inference.predictor import Classifier
+    from clsgen.pipeline.bench import bench as measure
+
     quiet_libraries()
     classifier = Classifier.from_pretrained(model, revision=revision, base=base, engine=engine)
     result = measure(classifier, _texts(documents, num_documents), num_runs=runs)

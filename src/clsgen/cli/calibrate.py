@@ -11,7 +11,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clsgen.cli.console import console, figure_text, print_dropped, quiet_libraries
-from clsgen.pipeline.calibrate import calibrate_run, changed, current_settings
 from clsgen.pipeline.folder import RunFolder
 
 _FEW = 20
@@ -44,6 +43,8 @@ def calibrate(
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
 ) -> None:
     """Fit calibrator and threshold of a model again, through the serving path; its weights stay."""
+    from clsgen.pipeline.calibrate import calibrate_run, changed, current_settings
+
     quiet_libraries()
     settings = changed(
         "calibrate", current_settings(RunFolder(run)), method=method, threshold=threshold, abstain=abstain

@@ -12,10 +12,7 @@ from rich.table import Table
 from clsgen.cli.console import console, quiet_libraries
 from clsgen.config.load import load_config
 from clsgen.errors import ConfigError
-from clsgen.pipeline.compare import DEFAULT, compare_run
-from clsgen.pipeline.compare_methods import METHODS
-from clsgen.pipeline.endpoint import Endpoint
-from clsgen.report.comparison import comparison_tables, name_of
+from clsgen.report.comparison import DEFAULT, METHODS, comparison_tables, name_of
 
 _ON_SCREEN = ("auroc", "brier", "ece", "accuracy", "rli", "r_lkappa", "readability", "perplexity")
 
@@ -36,6 +33,9 @@ def compare(
     ] = None,
 ) -> None:
     """Train and judge the run and its baselines; what is done already is not done again."""
+    from clsgen.pipeline.compare import compare_run
+    from clsgen.pipeline.endpoint import Endpoint
+
     quiet_libraries()
     settings = load_config(config, overrides or [])
     if (endpoint is None) != (endpoint_model is None):

@@ -5,13 +5,23 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from clsgen.cli.console import console
-from clsgen.pipeline.dry_run import DryRun, RenderedRow
+from clsgen.cli.console import console, quiet_libraries
+from clsgen.config.run import RunConfig
+from clsgen.pipeline.dry_run import DryRun, RenderedRow, dry_run
 
 MAX_PROMPT_CHARACTERS = 900
 
 
-def show_dry_run(found: DryRun, *, with_rows: bool) -> None:
+def run_dry(settings: RunConfig, *, show_text: bool) -> None:
+    """Prepare the run and show what it would be; rows of a restricted task only where `show_text` says so."""
+    quiet_libraries()
+    found = dry_run(settings)
+    if found.is_restricted and not show_text:
+        console.print("Restricted task: rendered rows are left out (--show-text shows them).")
+    _show(found, with_rows=show_text or not found.is_restricted)
+
+
+def _show(found: DryRun, *, with_rows: bool) -> None:
     """Print parameters, memory, lengths and, where allowed, three rendered rows."""
     console.print(
         f"{found.num_parameters:,} parameters, {found.num_trained:,} trained "

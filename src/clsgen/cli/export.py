@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from clsgen.cli.console import console, quiet_libraries
-from clsgen.pipeline.export import export_run
 
 
 def export(
@@ -29,6 +28,8 @@ def export(
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
 ) -> None:
     """Write the model in a form that other tools read, after comparing probabilities on calibration rows."""
+    from clsgen.pipeline.export import export_run
+
     quiet_libraries()
     found = export_run(run, form, output, is_refit=refit, base=base).parity
     what = "next-token probabilities" if form == "causal-lm" else "probabilities"

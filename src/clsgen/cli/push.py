@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from clsgen.cli.console import console, quiet_libraries
-from clsgen.pipeline.push import PushSettings
-from clsgen.pipeline.push import push as push_model
 
 
 def push(
@@ -27,6 +25,9 @@ def push(
     ] = False,
 ) -> None:
     """Put a model and a card made from its run on the hub; the account is that of `hf auth login` or HF_TOKEN."""
+    from clsgen.pipeline.push import PushSettings
+    from clsgen.pipeline.push import push as push_model
+
     quiet_libraries()
     settings = PushSettings(name, is_public=public, base=base, licence=licence, with_data=include_data)
     pushed = push_model(model, settings, notify=lambda message: console.print(message, soft_wrap=True))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.panel import Panel
 from rich.text import Text
 
 from clsgen.cli.console import console, metrics_table, quiet_libraries, row_progress
-from clsgen.cli.training_display import TrainingDisplay
-from clsgen.pipeline.quickstart import Shown, check_free, quickstart_configs
-from clsgen.pipeline.quickstart import quickstart as run_quickstart
 from clsgen.types import CONTRACT_SENTENCE
+
+if TYPE_CHECKING:
+    from clsgen.pipeline.quickstart import Shown
 
 
 def quickstart(
@@ -22,6 +22,10 @@ def quickstart(
     ] = (Path("runs/quickstart")),
 ) -> None:
     """Train, calibrate, predict and judge on generated notes, and on CliniFact where it is at hand: no download."""
+    from clsgen.cli.training_display import TrainingDisplay
+    from clsgen.pipeline.quickstart import check_free, quickstart_configs
+    from clsgen.pipeline.quickstart import quickstart as run_quickstart
+
     quiet_libraries()
     configs = quickstart_configs(output)
     check_free(configs, output)

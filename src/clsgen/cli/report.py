@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clsgen.cli.console import console
-from clsgen.pipeline.report import NUM_EACH, report_run
+from clsgen.report.cases import NUM_EACH
 
 
 def report(
@@ -19,5 +19,7 @@ def report(
     rows: Annotated[int, typer.Option(min=0, help="Most rows to read of each kind of mistake.")] = NUM_EACH,
 ) -> None:
     """Write report.html, one file that loads nothing, with report.json and the figures beside it."""
+    from clsgen.pipeline.report import report_run
+
     for path in report_run(run, show_text=show_text, num_each=rows):
         console.print(f"Written: {path}", soft_wrap=True)

@@ -1,4 +1,7 @@
-"""`clsgen train`: the main job, in one process or several."""
+"""`clsgen train`: the main job, in one process or several.
+
+What trains is imported where it trains: a process that only starts others does without.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,11 @@ from typing import Annotated
 
 import typer
 
-from clsgen.cli.console import console, quiet_libraries
-from clsgen.cli.dry_run import show_dry_run
-from clsgen.cli.training_display import TrainingDisplay
 from clsgen.config.load import load_config
 from clsgen.config.run import RunConfig
-from clsgen.errors import ConfigError, RestrictedError, RunStopped
-from clsgen.inference.panel import question_folders
-from clsgen.pipeline.dry_run import dry_run
+from clsgen.errors import ConfigError, RestrictedError
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.launch import launch, ranks_command
-from clsgen.pipeline.train import train_run
-from clsgen.training.ranks import end_at_once, is_first
-from clsgen.training.stopping import StopOnSignal
 
 
 class Launcher(StrEnum):
@@ -53,13 +48,11 @@ def train(
     ] = False,
 ) -> None:
     """Train, calibrate, choose the threshold, save the model directory."""
-    quiet_libraries()
     settings = load_config(config, [*(overrides or []), *(["train.fsdp=true"] if fsdp else [])])
     if is_dry:
-        found = dry_run(settings)
-        if found.is_restricted and not show_text:
-            console.print("Restricted task: rendered rows are left out (--show-text shows them).")
-        show_dry_run(found, with_rows=show_text or not found.is_restricted)
+        from clsgen.cli.dry_run import run_dry
+
+        run_dry(settings, show_text=show_text)
         return
     if show_text:
         raise RestrictedError("train: --show-text goes with --dry-run; training prints no text. Leave it out.")
@@ -67,24 +60,9 @@ def train(
         raise typer.Exit(_launched(num_processes, settings))
     if num_processes != 1:
         raise ConfigError("train: --num-processes goes with --launch accelerate. Add it, or leave both out.")
-    stop = StopOnSignal()
-    try:
-        with stop.listening():
-            run = train_run(
-                settings,
-                is_resumed=resume,
-                is_merged=merge,
-                callbacks=[TrainingDisplay(), stop],
-                notify=console.print,
-            )
-    except RunStopped as stopped:
-        _tell_how_to_go_on(stopped, settings)
-        end_at_once()
-        return
-    if is_first():
-        folders = question_folders(run)
-        models = [f"Model: {folder / 'model'}" for folder in folders.values()] or [f"Model: {run / 'model'}"]
-        console.print("\n".join([*models, f"Next:  clsgen eval {run}"]), soft_wrap=True)
+    from clsgen.cli.train_here import train_here
+
+    train_here(settings, is_resumed=resume, is_merged=merge)
 
 
 def _launched(num_processes: int, settings: RunConfig) -> int:
@@ -93,17 +71,13 @@ def _launched(num_processes: int, settings: RunConfig) -> int:
     def tell(rank: int, name: str) -> None:
         hint = ", as the system does where memory is short" if name == "SIGKILL" else ""
         killed = f"train: process {rank} of {num_processes} was ended by {name}{hint}."
-        print(f"clsgen: error: {killed} {_how_to_go_on(settings)}", file=sys.stderr)
+        print(f"clsgen: error: {killed} {how_to_go_on(settings)}", file=sys.stderr)
 
     return launch(ranks_command(_without_launch(sys.argv[1:])), num_processes=num_processes, on_killed=tell)
 
 
-def _tell_how_to_go_on(stopped: RunStopped, settings: RunConfig) -> None:
-    if is_first():
-        console.print(f"{stopped} {_how_to_go_on(settings)}", soft_wrap=True)
-
-
-def _how_to_go_on(settings: RunConfig) -> str:
+def how_to_go_on(settings: RunConfig) -> str:
+    """What to do after a stop or a kill."""
     if RunFolder(Path(settings.output)).config_file.is_file():
         return "Go on: the same command with --resume."
     return "Nothing was written: run the same command again."

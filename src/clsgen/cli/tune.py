@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -11,7 +11,9 @@ from rich.table import Table
 
 from clsgen.cli.console import console, print_dropped, quiet_libraries
 from clsgen.config.policy import ABSTENTIONS, THRESHOLDS, spelled
-from clsgen.pipeline.tune import Tuned, tune_run
+
+if TYPE_CHECKING:
+    from clsgen.pipeline.tune import Tuned
 
 _SHOWN = {"sensitivity": 2, "specificity": 2, "ppv": 2, "alerts_per_1000": 0}
 
@@ -26,6 +28,8 @@ def tune(
     base: Annotated[str | None, typer.Option(help="Where the base weights are, if they moved.")] = None,
 ) -> None:
     """Compare threshold policies on calibration rows; with --policy or --abstain, store that choice in the model."""
+    from clsgen.pipeline.tune import tune_run
+
     quiet_libraries()
     found = tune_run(run, policy=policy, abstain=abstain, on=on, base=base)
     console.print(_table(found))

@@ -17,11 +17,10 @@ from clsgen.evaluation.seeds import summarise
 from clsgen.evaluation.table import tabulate
 from clsgen.pipeline.compare_methods import METHODS, Method, Outcome, Work
 from clsgen.pipeline.endpoint import Endpoint
-from clsgen.report.comparison import SHOWN, TEXTS
+from clsgen.report.comparison import DEFAULT, SHOWN, TEXTS
 from clsgen.types import Prediction, TaskSpec
 
 COMPARED = ("auroc", "auprc", "brier", "log_loss", "accuracy")
-DEFAULT = ("clsgen", "class_only", "text_only", "two_models", "tfidf", "cnn", "prompt_label", "prompt_few_shot")
 _MIN_ROWS = 20
 """Of a method that answers for some rows only: fewer rows than these are not judged."""
 

@@ -12,10 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import torch
-
 from clsgen.errors import ConfigError
-from clsgen.training.stopping import STARTER
+from clsgen.training.starter import STARTER
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 5.0
@@ -40,6 +38,8 @@ def launch(
     """
     if "RANK" in os.environ:
         raise ConfigError("train: --launch starts the processes itself; this is one of several already. Leave it out.")
+    import torch  # noqa: PLC0415  (seconds; it is asked for the GPUs alone)
+
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
         raise ConfigError(
             f"train: --num-processes must be {torch.cuda.device_count()} or less, one a GPU; got {num_processes}."

@@ -12,10 +12,9 @@ from clsgen.errors import ArtifactError
 from clsgen.model.calibrator import CALIBRATION
 from clsgen.pipeline.evaluate import is_predicted
 from clsgen.pipeline.folder import RunFolder
+from clsgen.report.cases import NUM_EACH
 from clsgen.report.results import Results
 from clsgen.report.write import write_report
-
-NUM_EACH = 20
 
 
 def report_run(run: Path, *, show_text: bool = False, num_each: int = NUM_EACH) -> list[Path]:

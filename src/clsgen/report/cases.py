@@ -9,6 +9,9 @@ from clsgen.data.explanations import quote_spans, quotes
 from clsgen.report.results import Results
 from clsgen.types import Example, Prediction
 
+NUM_EACH = 20
+"""Rows that are shown of each kind unless told otherwise."""
+
 
 class Piece(NamedTuple):
     """A stretch of a document, and whether the explanation quotes it."""

@@ -21,6 +21,8 @@ METHODS = {
     "endpoint": "prompting, endpoint",
 }
 """Method -> how tables name it, in the order of the tables."""
+DEFAULT = ("clsgen", "class_only", "text_only", "two_models", "tfidf", "cnn", "prompt_label", "prompt_few_shot")
+"""What `clsgen compare` compares unless it is told otherwise."""
 
 SHOWN = ("auroc", "auprc", "brier", "log_loss", "ece", "f1", "accuracy")
 TEXTS = ("auroc_alignment", "rli", "r_lkappa", "readability", "unparsed_rate", "perplexity")

@@ -14,9 +14,8 @@ from transformers import TrainerCallback
 
 from clsgen.errors import RunStopped
 from clsgen.training.ranks import any_of, forget, leave, stop
+from clsgen.training.starter import STARTER
 
-STARTER = "CLSGEN_STARTER"
-"""Environment variable of a process that another one started: the process id of that one."""
 _PR_SET_PDEATHSIG = 1
 """Linux: the system sends this process a signal when the one that started it has ended."""
 
