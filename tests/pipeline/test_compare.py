@@ -19,6 +19,7 @@ from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
 from clsgen.errors import ArtifactError, ConfigError
 from clsgen.model.checkpoint import load_bundle
+from clsgen.pipeline import compare_methods
 from clsgen.pipeline.calibrate import calibrate_run
 from clsgen.pipeline.compare import _differences, compare_run
 from clsgen.pipeline.endpoint import Endpoint
@@ -26,9 +27,15 @@ from clsgen.pipeline.evaluate import evaluate_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.report import report_run
 from clsgen.pipeline.tune import tune_run
+from clsgen.report import comparison
 from clsgen.types import Prediction
 
 METHODS = ("clsgen", "class_only", "text_only", "two_models", "tfidf", "cnn_lcd", "prompt_label", "prompt_few_shot")
+
+
+def test_every_method_has_a_name_in_the_tables_in_their_order():
+    assert list(comparison.METHODS) == list(compare_methods.METHODS)
+    assert set(comparison.DEFAULT) < set(comparison.METHODS)
 
 
 def config_of(folder: Path, **changes: object) -> RunConfig:

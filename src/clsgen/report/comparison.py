@@ -16,8 +16,8 @@ METHODS = {
     "cnn": "Kim CNN",
     "cnn_lcd": "CNN of the LCD paper",
     "prompt_label": "prompting, label likelihood",
-    "prompt_verbal": "prompting, stated probability",
     "prompt_few_shot": "prompting, few-shot",
+    "prompt_verbal": "prompting, stated probability",
     "endpoint": "prompting, endpoint",
 }
 """Method -> how tables name it, in the order of the tables."""
