@@ -31,7 +31,7 @@ test bench-results: export OMP_NUM_THREADS ?= 1
 # pytest exits 5 when no test has the mark.
 test: $(STAMP)
 	$(BIN)/pytest -n 2
-	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not timed" || test $$? -eq 5
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not timed" || test $$? -eq 5
 	$(BIN)/pytest -m timed || test $$? -eq 5
 
 # Outside CI: hours on two cores. What it measures is committed as docs/benchmarks and docs/results.
