@@ -55,13 +55,15 @@ def undisturbed(request) -> Callable[[int], Path]:
     ("fault", "found"),
     [
         (("kill", 6, "1"), EVERY),
-        (("kill", 6, "all"), EVERY),
         (("kill-writing", 8, "1"), EVERY),
         (("kill-writing", 8, "all"), EVERY),
     ],
 )
 def test_killed_ranks_and_resume_is_uninterrupted(tmp_path, base, whole, fault, found):
-    """kill -9 of one rank or all, between two checkpoints and in the middle of writing one."""
+    """kill -9 of one rank between two checkpoints, of one or all in the middle of writing one.
+
+    All between two: `test_another_number_of_processes_goes_on`.
+    """
     settings = small(tmp_path / "r", base)
     done = train_with(fault, settings, processes=2)
     assert done.returncode == 128 + signal.SIGKILL, done.stderr
