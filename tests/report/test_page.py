@@ -98,6 +98,9 @@ def test_the_stored_thresholds_counts_are_those_of_the_matrix(shown):
     (_, false_positives), (_, true_positives) = results_of(BINARY).metrics["classes"]["matrix"]
     assert shown.page.locator("#tp").inner_text() == str(true_positives)
     assert shown.page.locator("#fp").inner_text() == str(false_positives)
+    row = shown.page.locator("#metrics tr", has=shown.page.get_by_role("rowheader", name="ppv", exact=True))
+    counts = f"{true_positives} of {true_positives + false_positives}. "
+    assert row.locator("td.definition").inner_text().startswith(counts)
 
 
 def test_rows_to_read_are_shown_a_kind_at_a_time(shown):

@@ -64,6 +64,13 @@ def test_a_gain_is_good_when_its_interval_is_above_none():
     assert "Use" not in told(results_of(BINARY))
 
 
+def test_a_share_of_few_decisions_shows_how_few():
+    prob = np.array([0.9, 0.8, *np.linspace(0.01, 0.3, 98)])
+    label = np.array([True, True, *(np.arange(98) % 7 == 0)])
+    found = told(results_with(prob, label))["Decisions"].text
+    assert f"12% (2 of {label.sum()}) of the yes rows are found; 100% (2 of 2) of the decisions for yes" in found
+
+
 def test_few_groups_are_cautioned_against():
     rng = np.random.default_rng(2)
     prob = rng.random(300)
