@@ -80,22 +80,18 @@ def test_torchrun_starts_it_as_well(tmp_path, base):
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_goes_on(tmp_path, base):
+def test_another_number_of_processes_goes_on(tmp_path, base, one):
     """Two processes begin, one goes on with twice the accumulation: the same steps over the same rows."""
-    two = small(tmp_path / "whole", base, dropout=0.0)
-    assert train(two, "--launch", "accelerate", "--num-processes", 2).returncode == 0
-    begun = small(tmp_path / "r", base, dropout=0.0)
+    begun = small(tmp_path / "r", base, **ONE)
     assert train_with(("kill", 6, "all"), begun, processes=2).returncode == 128 + signal.SIGKILL
-    refused = train(begun, "--resume")
-    assert refused.returncode == 2
-    assert "needs steps of 2 batches as before" in refused.stderr
-    assert "Set train.gradient_accumulation=2." in refused.stderr
+    with pytest.raises(ConfigError, match=r"steps of 2 batches as before.*Set train.gradient_accumulation=2\."):
+        train_run(begun, is_resumed=True)
     refused = train(begun, "--resume", *in_processes(3))
     assert refused.returncode == 2
     assert "3 processes can't share. Start one of these numbers of them: 1, 2." in refused.stderr
-    done = train(small(tmp_path / "r", base, dropout=0.0, gradient_accumulation=2), "--resume")
+    done = train(small(tmp_path / "r", base, gradient_accumulation=2, **ONE), "--resume")
     assert done.returncode == 0, done.stderr
-    assert_same_model(tmp_path / "whole", tmp_path / "r", tolerance=1e-5)
+    assert_same_model(one("lora"), tmp_path / "r", tolerance=1e-5)
 
 
 @pytest.mark.slow

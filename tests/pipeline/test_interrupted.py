@@ -80,6 +80,23 @@ def test_killed_ranks_and_resume_is_uninterrupted(tmp_path, base, whole, fault, 
 
 
 @pytest.mark.slow
+def test_one_process_resumes_to_the_last_bit(tmp_path, base, alone):
+    """Killed in the middle of writing a checkpoint, or told to stop."""
+    killed, stopped = (small(tmp_path / name, base) for name in ("killed", "stopped"))
+    done = train_with(("kill-writing", 8, "0"), killed, processes=1)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed/checkpoints/checkpoint-8/optimizer.pt").is_file()
+    assert last_whole_checkpoint(tmp_path / "killed/checkpoints").name == "checkpoint-4"
+    done = train_with(("term", 6, "0"), stopped, processes=1)
+    assert done.returncode == 0, done.stderr
+    assert "stopped by SIGTERM after step 6, which is saved. Go on: the same command with --resume." in done.stdout
+    assert last_whole_checkpoint(tmp_path / "stopped/checkpoints").name == "checkpoint-6"
+    for settings in (killed, stopped):
+        assert train(settings, "--resume").returncode == 0
+        assert_same_model(alone, Path(settings.output), tolerance=0.0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["all", "1"])
 def test_sigterm_saves_and_leaves_with_0(tmp_path, base, whole, which):
     """To the starter, which passes it on, or to one rank alone."""
@@ -115,6 +132,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path, base, undi
     done = ran([*unshare, "sh", "-c", script])
     assert "first: 2\ncheckpoint-4\nlisted\n" in done.stdout, done.stdout + done.stderr
     assert done.stderr.count("checkpoint-8 must be written") == 1, "one process says what is wrong"
+    assert "Earlier checkpoints are whole" in done.stderr
     assert "free some space or mend the folder's rights, then run the same command with --resume" in done.stderr
     assert "Traceback" not in done.stderr
     resumed = done.stdout.partition("listed")[2]
@@ -141,11 +159,10 @@ def test_of_two_trainings_at_once_one_goes_on_and_one_says_why_not(tmp_path, bas
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_killed_training_frees_its_run(tmp_path, base, undisturbed, processes):
+def test_a_killed_training_frees_its_run(tmp_path, base, whole):
     """While it stands still nothing else trains there; kill -9 is enough for the next one."""
     settings = small(tmp_path / "r", base)
-    command = fault_command(("wait", 6, "0"), settings, tmp_path / "r.yaml", processes)
+    command = fault_command(("wait", 6, "0"), settings, tmp_path / "r.yaml", 2)
     first = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
@@ -153,9 +170,9 @@ def test_a_killed_training_frees_its_run(tmp_path, base, undisturbed, processes)
             assert first.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        pids = children_of(first.pid) if processes > 1 else [first.pid]
-        assert len(pids) == processes
-        done = train(settings, "--resume", *in_processes(processes))
+        pids = children_of(first.pid)
+        assert len(pids) == 2
+        done = train(settings, "--resume", *in_processes(2))
         assert done.returncode == 2
         assert done.stderr.count("another process is training in this run directory") == 1
         assert done.stderr.count("clsgen: error") == 1
@@ -165,8 +182,8 @@ def test_a_killed_training_frees_its_run(tmp_path, base, undisturbed, processes)
     finally:
         first.kill()
         first.wait()
-    assert train(settings, "--resume", *in_processes(processes)).returncode == 0
-    assert_same_model(undisturbed(processes), tmp_path / "r", tolerance=0.0 if processes == 1 else 1e-6)
+    assert train(settings, "--resume", *in_processes(2)).returncode == 0
+    assert_same_model(whole, tmp_path / "r", tolerance=1e-6)
 
 
 def children_of(parent: int) -> list[int]:

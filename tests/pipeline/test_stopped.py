@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -13,35 +12,11 @@ from clsgen.artifacts import locked
 from clsgen.errors import ArtifactError
 from clsgen.pipeline.train import train_run
 from clsgen.training.checkpoints import last_whole_checkpoint
-from trainings import (
-    assert_same_model,
-    in_processes,
-    small,
-    train,
-    train_with,
-)
+from trainings import in_processes, small, train, train_with
 
 
 @pytest.mark.slow
-def test_one_process_killed_while_writing_resumes_to_the_last_bit(tmp_path, base):
-    runs = [small(tmp_path / name, base) for name in ("whole", "killed", "stopped")]
-    assert train(runs[0]).returncode == 0
-    done = train_with(("kill-writing", 8, "0"), runs[1], processes=1)
-    assert done.returncode == -signal.SIGKILL
-    assert (tmp_path / "killed/checkpoints/checkpoint-8/optimizer.pt").is_file()
-    assert last_whole_checkpoint(tmp_path / "killed/checkpoints").name == "checkpoint-4"
-    assert train(runs[1], "--resume").returncode == 0
-    assert_same_model(tmp_path / "whole", tmp_path / "killed", tolerance=0.0)
-    done = train_with(("term", 6, "0"), runs[2], processes=1)
-    assert done.returncode == 0, done.stderr
-    assert "stopped by SIGTERM after step 6, which is saved. Go on: the same command with --resume." in done.stdout
-    assert last_whole_checkpoint(tmp_path / "stopped/checkpoints").name == "checkpoint-6"
-    assert train(runs[2], "--resume").returncode == 0
-    assert_same_model(tmp_path / "whole", tmp_path / "stopped", tolerance=0.0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("which", ["all", "0", "1"])
+@pytest.mark.parametrize("which", ["all", "1"])
 def test_sigterm_before_the_first_step_leaves_with_0_and_no_run(tmp_path, base, which):
     """While they prepare: to the starter, or to one process, whose peers stop with it."""
     done = train_with(("term-preparing", 0, which), small(tmp_path / "r", base), processes=2)
@@ -78,14 +53,14 @@ def test_a_loss_of_one_process_that_is_not_finite_ends_all(tmp_path, base):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "which"), [(1, "0"), (2, "all"), (2, "1")])
-def test_a_folder_that_became_read_only_leaves_the_earlier_checkpoint(tmp_path, base, processes, which):
+@pytest.mark.parametrize("which", ["all", "1"])
+def test_a_folder_that_became_read_only_leaves_the_earlier_checkpoint(tmp_path, base, which):
     """For every process, or for the second one alone, whose part the first one then does not seal."""
     if os.geteuid():
         pytest.skip("needs root: the process gives its rights up in the middle")
     tmp_path.chmod(0o755)
     settings = small(tmp_path / "r", base)
-    done = train_with(("read-only", 6, which), settings, processes=processes)
+    done = train_with(("read-only", 6, which), settings, processes=2)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("checkpoint-8 must be written") == 1, "one process says what is wrong"
     assert "Permission denied" in done.stderr
