@@ -8,11 +8,11 @@ STAMP := .venv/.installed
 venv: $(STAMP)
 
 # torch first and alone, so that a wheel built for this machine (a CPU build, a local folder of wheels) is the one
-# that the rest is resolved against.
+# that the rest is resolved against. Modules are compiled where they are first imported: most never are.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --no-compile -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --no-compile -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
 quickstart: $(STAMP)
@@ -24,14 +24,15 @@ check: $(STAMP)
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
-# Two workers with a thread each: threads that spin on a busy machine cost both.
+# Workers with a thread each, one more than two cores: they wait for browsers, servers and peers. Threads that spin on a
+# busy machine cost all.
 test bench-results: export OMP_NUM_THREADS ?= 1
 
 # The fast tier, then the slow one (a file in one worker, for its costly fixtures), then what measures time, alone;
 # pytest exits 5 when no test has the mark.
 test: $(STAMP)
-	$(BIN)/pytest -n 2
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not timed" || test $$? -eq 5
+	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not timed" || test $$? -eq 5
 	$(BIN)/pytest -m timed || test $$? -eq 5
 
 # Outside CI: hours on two cores. What it measures is committed as docs/benchmarks and docs/results.
