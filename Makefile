@@ -24,15 +24,14 @@ check: $(STAMP)
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
-# Workers with a thread each, one more than two cores: they wait for browsers, servers and peers. Threads that spin on a
-# busy machine cost all.
+# Two workers with a thread each: threads that spin on a busy machine cost both.
 test bench-results: export OMP_NUM_THREADS ?= 1
 
 # The fast tier, then the slow one (a file in one worker, for its costly fixtures), then what measures time, alone;
 # pytest exits 5 when no test has the mark.
 test: $(STAMP)
-	$(BIN)/pytest -n 3
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not timed" || test $$? -eq 5
+	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not timed" || test $$? -eq 5
 	$(BIN)/pytest -m timed || test $$? -eq 5
 
 # Outside CI: hours on two cores. What it measures is committed as docs/benchmarks and docs/results.
