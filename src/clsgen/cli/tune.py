@@ -54,7 +54,11 @@ def _table(found: Tuned) -> Table:
         table.add_column(name.replace("_", " "), justify=justify)  # type: ignore[arg-type]
     for entry in result["policies"]:
         cells = [_cell(entry[name], digits) for name, digits in _SHOWN.items()]
-        table.add_row(entry["policy"], f"{entry['threshold']:.3f}", *cells)
+        table.add_row(
+            entry["policy"].replace("=", " = "),  # breaks at a blank where the terminal is narrow
+            f"{entry['threshold']:.3f}",
+            *cells,
+        )
     return table
 
 
