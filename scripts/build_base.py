@@ -10,20 +10,21 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from base import asset, joint, kernels
 from base.corpus import Tokens, encode, read_corpus, read_lines
-from base.instruct import conclusions, items
+from base.instruct import article_licences, conclusions, items
 from base.optimizer import Masters
-from base.packing import rows, stream
-from base.stage import Schedule, Stage, bits_per_byte, run_packed
+from base.packing import joined, rows, stream
+from base.plan import PlanError, chain_of, change, kind_of, load_plan, stage_of, start_of, tokens_read
+from base.stage import CROSSING_TOKENS, Schedule, Stage, bits_per_byte, figures, run_packed
 from clsgen.data.tokenizer import END, PAD, train_tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -32,21 +33,14 @@ ASSET = ROOT / "src" / "clsgen" / "assets" / "embedded"
 WORK = ROOT / "runs" / "base"
 
 
-def settings() -> dict[str, Any]:
-    """scripts/base.yaml."""
-    return dict(yaml.safe_load((ROOT / "scripts" / "base.yaml").read_text()))
-
-
 def make_tokenizer() -> None:
     """Read the corpus, train the tokenizer on it, and keep the corpus as token ids."""
-    corpus = read_corpus(DATA)
+    plan, corpus = load_plan(), read_corpus(DATA)
     for source, texts in corpus.documents.items():
         print(f"{source}: {len(texts)} documents kept; left out: {corpus.dropped[source] or 'none'}")
-    tokenizer = train_tokenizer(
-        (text for texts in corpus.documents.values() for text in texts), **settings()["tokenizer"]
-    )
+    tokenizer = train_tokenizer((text for texts in corpus.documents.values() for text in texts), **plan["tokenizer"])
     WORK.mkdir(parents=True, exist_ok=True)
-    tokenizer.model_max_length = settings()["model"]["context"]
+    tokenizer.model_max_length = plan["model"]["context"]
     tokenizer.save_pretrained(WORK / "tokenizer")
     for source, texts in corpus.documents.items():
         tokens = encode(tokenizer, texts)
@@ -83,19 +77,15 @@ def make_model(tokenizer: Any, shape: dict[str, Any]) -> Any:
 
 def pretrain(name: str, *, folder_name: str, minutes: float, changes: list[str]) -> None:
     """Run one stage of plain language modelling, or a trial of it: other settings, another folder."""
-    plan = settings()
-    stage_settings = plan["stages"][name]
-    for change in changes:
-        key, _, value = change.partition("=")
-        part, _, field = key.partition(".")
-        (plan if part == "model" else stage_settings)[part][field] = yaml.safe_load(value)
-    tokenizer, model, stage, folder = start_stage(folder_name, stage_settings, plan["model"])
+    plan = load_plan()
+    stage_settings = stage_of(plan, name, "pretrain")
+    change(plan, stage_settings, changes)
+    tokenizer, model, stage, folder = start_stage(folder_name, stage_settings, plan)
     stage.record(changes=changes)
     end_id = tokenizer.convert_tokens_to_ids(END)
-    sources = token_sources(stage_settings)
 
     def make_rows(length: int, num_rows: int, step: int) -> Any:
-        documents = stream(sources, stage_settings["weights"], end_id=end_id, seed=stage_settings["seed"] + step)
+        documents = texts(stage_settings, tokenizer, length=length, seed=stage_settings["seed"] + step)
         return rows(documents, length=length, num_rows=num_rows)
 
     run_packed(
@@ -108,17 +98,15 @@ def pretrain(name: str, *, folder_name: str, minutes: float, changes: list[str])
     )
 
 
-def start_stage(name: str, stage_settings: dict[str, Any], shape: dict[str, Any]) -> tuple[Any, Any, Stage, Path]:
-    """Tokenizer, model, trainer and folder of a stage; the model is new, an earlier stage's, or the shipped one."""
-    start = stage_settings["init"]
-    source = ASSET if start == "asset" else WORK / (start or "tokenizer")
+def start_stage(name: str, stage_settings: dict[str, Any], plan: dict[str, Any]) -> tuple[Any, Any, Stage, Path]:
+    """Tokenizer, model, trainer and folder of a stage; the model is new or an earlier stage's."""
+    source = start_of(stage_settings, plan, WORK)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    model = (
-        make_model(tokenizer, shape)
-        if start is None
-        else LlamaForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
-    )
-    model.set_attn_implementation(kernels.ATTENTION)
+    if stage_settings["init"] is None:
+        model = make_model(tokenizer, plan["model"])
+        model.set_attn_implementation(kernels.ATTENTION)
+    else:
+        model = load_model(source)
     model.train()
     folder = WORK / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,15 +116,28 @@ def start_stage(name: str, stage_settings: dict[str, Any], shape: dict[str, Any]
     return tokenizer, model, stage, folder
 
 
-def token_sources(stage_settings: dict[str, Any]) -> dict[str, Tokens]:
-    """The tokenized corpora that a stage reads."""
-    return {source: Tokens(**np.load(WORK / f"{source}.npz")) for source in stage_settings["weights"]}
+def texts(stage_settings: dict[str, Any], tokenizer: Any, *, length: int, seed: int) -> Iterator[np.ndarray]:
+    """The documents that a stage reads in rows of `length` tokens, without end; in long rows, paragraphs together."""
+    sources = {source: Tokens(**np.load(WORK / f"{source}.npz")) for source in stage_settings["weights"]}
+    if length >= CROSSING_TOKENS:
+        between = tokenizer.encode("\n", add_special_tokens=False)[0]
+        for source, num in load_plan()["joined"].items():
+            sources[source] = joined(sources[source], num=num, between=between)
+    end_id = tokenizer.convert_tokens_to_ids(END)
+    return stream(sources, stage_settings["weights"], end_id=end_id, seed=seed)
 
 
 def validation_documents(tokenizer: Any) -> list[tuple[list[int], int]]:
     """(ids, UTF-8 bytes) of the documents that bits per byte are measured on."""
     texts = read_lines(DATA / "corpus" / "lm_validation.txt.gz")
     return [(tokenizer(text, add_special_tokens=False)["input_ids"], len(text.encode())) for text in texts]
+
+
+def load_model(folder: Path) -> Any:
+    """A stage's model, as stages train and measure it."""
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model.set_attn_implementation(kernels.ATTENTION)
+    return model
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -147,9 +148,10 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def instruct(name: str, *, minutes: float) -> None:
     """Run the last phase: rows with decisions and reasons beside replayed text."""
-    stage_settings = settings()["stages"][name]
+    plan = load_plan()
+    stage_settings = stage_of(plan, name, "instruct")
     bins, generator = stage_settings["bins"], np.random.default_rng(stage_settings["seed"])
-    tokenizer, model, stage, folder = start_stage(name, stage_settings, settings()["model"])
+    tokenizer, model, stage, folder = start_stage(name, stage_settings, plan)
     end_id, pad_id = tokenizer.convert_tokens_to_ids(END), tokenizer.convert_tokens_to_ids(PAD)
     sources = items(DATA)
     sources["conclusions"] = conclusions(read_corpus(DATA).documents["rct_abstracts"])
@@ -160,8 +162,8 @@ def instruct(name: str, *, minutes: float) -> None:
     head = joint.Head(model.config.hidden_size, len(labels))
     drawn = joint.epochs(train, stage_settings["items"], generator)
     binned = joint.batches(drawn, renderer, generator, num_bins=bins["a_step"], length=bins["length"])
-    texts = stream(token_sources(stage_settings), stage_settings["weights"], end_id=end_id, seed=stage_settings["seed"])
-    replayed = rows(texts, length=bins["replayed_length"], num_rows=bins["replayed_rows"])
+    documents = texts(stage_settings, tokenizer, length=bins["replayed_length"], seed=stage_settings["seed"])
+    replayed = rows(documents, length=bins["replayed_length"], num_rows=bins["replayed_rows"])
     validation = validation_documents(tokenizer)
     start = last = time.monotonic()
     num_steps = stage.schedule.num_tokens // stage.schedule.batch_tokens
@@ -200,34 +202,51 @@ def instruct(name: str, *, minutes: float) -> None:
         if now - start > minutes * 60:
             break
     save(model, tokenizer, folder)
-    stage.record(bits_per_byte=round(bits_per_byte(model, validation, end_id=end_id), 4), is_last=True)
+    stage.record(**figures(model, validation, end_id=end_id), is_last=True)
 
 
 def ship(name: str) -> None:
-    """Write the asset from a stage, with the figures of the logs of all stages that led to it."""
-    plan = settings()
-    chain = [name]
-    while (before := plan["stages"][chain[0]]["init"]) is not None:
-        chain.insert(0, before)
-    logs = [[json.loads(line) for line in (WORK / stage / "log.jsonl").read_text().splitlines()] for stage in chain]
+    """Write the asset from a stage's weights, which are measured again, and the logs of all stages that led to it."""
+    plan = load_plan()
+    chain = chain_of(plan, name)
+    num_tokens = sum(tokens_read(WORK / stage / "log.jsonl") for stage in chain)
     corpus = json.loads((WORK / "corpus.json").read_text())
-    licences = plan["licences"]
-    kept = [f"| {source} | {count:,} | {licences[source]} |" for source, count in corpus["documents"].items()]
-    verbs = {stage: "instruct" if "items" in plan["stages"][stage] else "pretrain" for stage in chain}
+    kept = [f"| {source} | {count:,} | {plan['licences'][source]} |" for source, count in corpus["documents"].items()]
+    commands = ["tokenizer", *(f"{kind_of(plan['stages'][stage])} {stage}" for stage in chain), f"ship {name}"]
     card = {
         "sources": "\n".join(kept),
         "dropped": f"{sum(sum(found.values()) for found in corpus['dropped'].values()):,}",
-        "tokens": f"{sum(max(line['tokens'] for line in log) for log in logs) / 1e6:.1f} million",
-        "commands": "\n".join(
-            [
-                "python scripts/build_base.py tokenizer",
-                *(f"python scripts/build_base.py {verbs[stage]} {stage}" for stage in chain),
-                f"python scripts/build_base.py ship {name}",
-            ]
-        ),
+        "tokens": f"{num_tokens / 1e6:.1f} million",
+        "commands": "\n".join(f"python scripts/build_base.py {command}" for command in commands),
     }
-    figure = next(line["bits_per_byte"] for line in reversed(logs[-1]) if "bits_per_byte" in line)
-    asset.export(WORK / name, ASSET, end_token=END, facts={"bits_per_byte": figure, "card": card})
+    licences = list(article_licences(DATA).values())
+    restricted = sum("-nc" in text or "-nd" in text or "non-commercial" in text for text in licences)
+    unnamed = sum(text.endswith("no CC url") for text in licences)
+    card |= {"articles": len(licences), "restricted": restricted, "unnamed": unnamed}
+    tokenizer = AutoTokenizer.from_pretrained(WORK / name)
+    end_id = tokenizer.convert_tokens_to_ids(END)
+    measured = figures(load_model(WORK / name), validation_documents(tokenizer), end_id=end_id)
+    card["by_position"] = ", ".join(f"{value:.2f} ({band})" for band, value in measured["nats_by_position"].items())
+    asset.export(WORK / name, ASSET, end_token=END, facts={"bits_per_byte": measured["bits_per_byte"], "card": card})
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the command line says.
+
+    Raises:
+        PlanError: It can't be done.
+    """
+    if not (DATA / "corpus").is_dir():
+        raise PlanError(f"{DATA} is not there. Set CLSGEN_SHARED to the folder that holds data/.")
+    if arguments.command == "tokenizer":
+        make_tokenizer()
+    elif arguments.command == "ship":
+        ship(arguments.stage)
+    elif arguments.command == "instruct":
+        instruct(arguments.stage, minutes=arguments.minutes)
+    else:
+        folder = arguments.folder or arguments.stage
+        pretrain(arguments.stage, folder_name=folder, minutes=arguments.minutes, changes=arguments.changes)
 
 
 def main() -> None:
@@ -247,20 +266,10 @@ def main() -> None:
     part.add_argument("--minutes", type=float, default=150)
     part = commands.add_parser("ship")
     part.add_argument("stage")
-    arguments = parser.parse_args()
-    if arguments.command == "tokenizer":
-        make_tokenizer()
-    elif arguments.command == "ship":
-        ship(arguments.stage)
-    elif arguments.command == "instruct":
-        instruct(arguments.stage, minutes=arguments.minutes)
-    else:
-        pretrain(
-            arguments.stage,
-            folder_name=arguments.folder or arguments.stage,
-            minutes=arguments.minutes,
-            changes=arguments.changes,
-        )
+    try:
+        run(parser.parse_args())
+    except PlanError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def export(stage_folder: Path, target: Path, *, end_token: str, facts: dict[str,
         stage_folder: Weights and tokenizer of the last stage.
         target: The folder in the package; replaced whole.
         end_token: What stands before a text that is measured.
-        facts: Figures of the build for the card: `bits_per_byte` on lm_validation, `stages`, `sources`.
+        facts: Figures of the build for the card: `bits_per_byte` on lm_validation, `card` for its braces.
     """
     temp = target.with_name(target.name + ".new")
     shutil.rmtree(temp, ignore_errors=True)

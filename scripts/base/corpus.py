@@ -1,14 +1,15 @@
-"""Text for the base model: read, cleared of everything that any test reads, tokenized once.
+"""Text for the base model: read, cleared of everything that a calibrator or a test reads, tokenized once.
 
-Nothing of CliniFact (any role) and nothing of the published validation rows of the other tasks may be learned from,
-nor the documents that bits per byte are measured on. The corpora hold some of them; they are found by their word
-13-grams (short sentences: whole) and left out, with a count.
+Nothing of CliniFact (any role) may be learned from, nothing of the other tasks' rows outside the train role, and none
+of the documents that bits per byte are measured on. The corpora hold some of them; they are found by their word
+13-grams or whole sentences and left out, with a count.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clsgen.config.data import DataSettings
+from clsgen.pipeline.rows import load_split
+
 NGRAM_WORDS = 13
 SHORTEST_WORDS = 6
+"""Shorter sentences say too little to tell where they come from."""
 MOST_SHARED = 2
 """A document that shares more n-grams than this with one held-out text is left out."""
 
@@ -28,6 +33,9 @@ TEST_TEXTS = {
     "esnli": ("premise", "hypothesis"),
     "comve": ("sent0", "sent1"),
 }
+
+DEALT = ("esnli", "evidence_inference", "pubmedqa")
+"""Tasks whose published train rows are dealt into train, validation and calibration."""
 
 
 class Corpus(NamedTuple):
@@ -74,6 +82,30 @@ def clinifact_articles(root: Path) -> set[str]:
     return {str(row["pmid"]) for split in ("train", "validation") for row in read_rows(root, "clinifact", split)}
 
 
+def train_rows(root: Path, task: str) -> list[dict[str, Any]]:
+    """Published train rows of a task that are in its train role, as `data.split` deals them by default."""
+    keys = _apart(root, task)
+    return [row for row in read_rows(root, task, "train") if keys.isdisjoint(_keys(task, row))]
+
+
+def other_rows(root: Path, task: str) -> list[dict[str, Any]]:
+    """Published train rows of a task that are dealt to validation and calibration."""
+    keys = _apart(root, task)
+    return [row for row in read_rows(root, task, "train") if not keys.isdisjoint(_keys(task, row))]
+
+
+def _apart(root: Path, task: str) -> frozenset[str]:
+    os.environ.setdefault("CLSGEN_SHARED", str(root.parent))
+    roles = load_split(DataSettings(task=task)).split.roles
+    rows = [row for role, found in roles.items() if role != "train" for row in found]
+    return frozenset(key for row in rows for key in (row.id, *row.groups))
+
+
+def _keys(task: str, row: dict[str, Any]) -> set[str]:
+    articles = {f"pmcid:{row['pmcid']}", f"pmid:{row['pmid']}"} if task == "evidence_inference" else set()
+    return {row["id"], *articles}
+
+
 def _task_texts(root: Path) -> Iterator[str]:
     banned = clinifact_articles(root)
     for row in read_rows(root, "evidence_inference", "train"):
@@ -98,6 +130,9 @@ class HeldOut:
         for task, fields in TEST_TEXTS.items():
             for row in read_rows(root, task, "validation"):
                 self._add(task, [str(row[field] or "") for field in fields])
+        for task in DEALT:
+            for row in other_rows(root, task):
+                self._add(f"{task}, calibration", [str(row[field] or "") for field in TEST_TEXTS[task]])
         for text in read_lines(root / "corpus" / "lm_validation.txt.gz"):
             self._add("lm_validation", (text,))
 
@@ -108,7 +143,7 @@ class HeldOut:
             words = _words(text)
             for gram in _grams(words):
                 self._owners.setdefault(gram, []).append(owner)
-            if SHORTEST_WORDS <= len(words) < NGRAM_WORDS:
+            if len(words) >= SHORTEST_WORDS:
                 self._sentences[hash(tuple(words))] = owner
 
     def found_in(self, text: str) -> str | None:
@@ -119,7 +154,7 @@ class HeldOut:
             return self._names[shared.most_common(1)[0][0]]
         for sentence in re.split(r"(?<=[.!?])\s+", text):
             part = _words(sentence)
-            if len(part) < NGRAM_WORDS and (owner := self._sentences.get(hash(tuple(part)))) is not None:
+            if (owner := self._sentences.get(hash(tuple(part)))) is not None:
                 return self._names[owner]
         return None
 

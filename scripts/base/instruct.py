@@ -8,7 +8,6 @@ from. CliniFact is in none of it, and no row whose article CliniFact has.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +17,8 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from base.corpus import clinifact_articles, read_rows
-from clsgen.config.data import DataSettings
+from base.corpus import clinifact_articles, read_rows, train_rows
 from clsgen.data.sentences import sentence_spans
-from clsgen.pipeline.rows import load_split
 from clsgen.tasks import esnli, evidence_inference, pubmedqa
 from clsgen.types import TaskSpec
 
@@ -73,6 +70,9 @@ CLAIMS = tuple(
     )
 )
 
+AMONG_WORDS = (300, 1000)
+"""Words of a document of several passages, at least."""
+
 _CLAIM_WORDS = (
     "{intervention} is superior or other to {comparator} in terms of {outcome}",
     "{intervention} differs significantly from {comparator} in {outcome}",
@@ -107,32 +107,23 @@ def items(root: Path) -> dict[str, list[Item]]:
     Args:
         root: The data folder.
     """
-    os.environ.setdefault("CLSGEN_SHARED", str(root.parent))
-    held_out = {task: held_out_keys(task) for task in ("evidence_inference", "esnli", "pubmedqa")}
-    banned = clinifact_articles(root)
-    trials = [
-        row
-        for row in read_rows(root, "evidence_inference", "train")
-        if str(row["pmid"]) not in banned
-        and held_out["evidence_inference"].isdisjoint({f"pmcid:{row['pmcid']}", f"pmid:{row['pmid']}"})
-    ]
+    trials = _trial_rows(root)
     found = {
         "trial_abstracts": list(_trials(trials, "abstract")),
         "trial_passages": list(_trials(trials, "evidence_context")),
         "claims_abstracts": list(_claims(trials, "abstract")),
         "claims_passages": list(_claims(trials, "evidence_context")),
-        "esnli": list(_esnli(root, held_out["esnli"])),
+        "claims_among_others": list(_among_others(list(_claims(trials, "evidence_context")))),
+        "esnli": list(_esnli(root)),
         "comve": list(_comve(root)),
-        "pubmedqa": list(_pubmedqa(root, held_out["pubmedqa"])),
+        "pubmedqa": list(_pubmedqa(root)),
     }
     return {source: [_clean(item) for item in rows] for source, rows in found.items()}
 
 
-def held_out_keys(task: str) -> frozenset[str]:
-    """Ids and group keys of a task's rows outside the train role."""
-    roles = load_split(DataSettings(task=task)).split.roles
-    rows = [row for role, found in roles.items() if role != "train" for row in found]
-    return frozenset(key for row in rows for key in (row.id, *row.groups))
+def article_licences(root: Path) -> dict[str, str]:
+    """Article -> licence, of the labelled rows of evidence_inference that are learned from."""
+    return {row["pmcid"]: row["article_licence"] for row in _trial_rows(root)}
 
 
 def conclusions(abstracts: Sequence[str]) -> list[Item]:
@@ -167,6 +158,11 @@ def varied(item: Item, generator: np.random.Generator) -> Item:
     return replace(item, spec=replace(item.spec, instruction=str(generator.choice(others))))
 
 
+def _trial_rows(root: Path) -> list[dict[str, Any]]:
+    banned = clinifact_articles(root)
+    return [row for row in train_rows(root, "evidence_inference") if str(row["pmid"]) not in banned]
+
+
 def _trials(rows: Sequence[dict[str, Any]], source: str) -> Iterator[Item]:
     for row in rows:
         if row[source]:
@@ -194,6 +190,18 @@ def _claims(rows: Sequence[dict[str, Any]], source: str) -> Iterator[Item]:
         yield Item(spec, rows[nearest[index]][source], claim, spec.labels[2], unrelated, group)
 
 
+def _among_others(claims: Sequence[Item]) -> Iterator[Item]:
+    """Claims whose passage stands among those of other articles: what decides is far from where it is decided."""
+    generator = np.random.default_rng(0)
+    for item in claims:
+        parts, num_words = [item.document], int(generator.integers(*AMONG_WORDS))
+        while sum(len(part.split()) for part in parts) < num_words:
+            other = claims[int(generator.integers(len(claims)))]
+            if other.group != item.group:
+                parts.insert(int(generator.integers(len(parts) + 1)), other.document)
+        yield replace(item, document="\n\n".join(parts))
+
+
 def _nearest(documents: Sequence[str], keys: Sequence[str] | None = None) -> list[int]:
     """For each document the most similar one of another key."""
     matrix = TfidfVectorizer(sublinear_tf=True, stop_words="english", min_df=2).fit_transform(documents)
@@ -213,24 +221,26 @@ def _closest(document: str, claim: str) -> tuple[str, ...]:
     return (max(sentences, key=lambda text: len(wanted & set(re.findall(r"\w{4,}", text.lower())))),)
 
 
-def _esnli(root: Path, held_out: frozenset[str]) -> Iterator[Item]:
-    for row in read_rows(root, "esnli", "train"):
-        if row["premise"] and row["id"] not in held_out:
+def _esnli(root: Path) -> Iterator[Item]:
+    for row in train_rows(root, "esnli"):
+        if row["premise"]:
             group = f"premise:{row['premise'].lower()}"
             yield Item(esnli.SPEC, row["premise"], row["hypothesis"], row["label"], tuple(row["explanations"]), group)
 
 
 def _comve(root: Path) -> Iterator[Item]:
+    sentences = ("sent0", "sent1")
+    tested = {row[name].lower() for row in read_rows(root, "comve", "validation") for name in sentences}
     for row in read_rows(root, "comve", "train"):
+        if not tested.isdisjoint(row[name].lower() for name in sentences):
+            continue
         label = COMVE.labels[0 if row["label"] == "sent0" else 1]
         text = f"First: {row['sent0']}\nSecond: {row['sent1']}"
         yield Item(COMVE, text, "", label, tuple(row["explanations"]), row["id"])
 
 
-def _pubmedqa(root: Path, held_out: frozenset[str]) -> Iterator[Item]:
-    for row in read_rows(root, "pubmedqa", "train"):
-        if row["id"] in held_out:
-            continue
+def _pubmedqa(root: Path) -> Iterator[Item]:
+    for row in train_rows(root, "pubmedqa"):
         yield Item(pubmedqa.SPEC, row["context"], row["question"], row["label"], (row["explanation"],), row["id"])
 
 

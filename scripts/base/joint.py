@@ -216,12 +216,12 @@ def batches(
 def epochs(
     sources: Mapping[str, list[Item]], weights: Mapping[str, float], generator: np.random.Generator
 ) -> Iterator[Item]:
-    """Items without end, each source `weight` times a pass, in a new order each pass."""
+    """Items without end, each source `weight` times a pass, in a new order each pass; no weight is 0."""
     by_source: dict[str, list[Item]] = defaultdict(list, {name: list(rows) for name, rows in sources.items()})
     while True:
         order: list[Item] = []
         for name, rows in by_source.items():
-            whole, part = divmod(weights[name], 1.0)
+            whole, part = divmod(weights.get(name, 0.0), 1.0)
             order += rows * int(whole)
             order += [rows[index] for index in generator.permutation(len(rows))[: round(part * len(rows))]]
         for index in generator.permutation(len(order)):

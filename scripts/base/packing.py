@@ -32,6 +32,16 @@ def stream(
             yield np.concatenate([np.array([end_id], dtype=np.uint16), document])
 
 
+def joined(tokens: Tokens, *, num: int, between: int) -> Tokens:
+    """Every `num` documents as one, `between` after each but the last: paragraphs of an article, in its order."""
+    parts = np.split(tokens.ids, tokens.bounds[1:-1])
+    found = []
+    for start in range(0, len(parts), num):
+        pieces = [piece for part in parts[start : start + num] for piece in (part, np.array([between], np.uint16))]
+        found.append(np.concatenate(pieces[:-1]))
+    return Tokens(np.concatenate(found), np.cumsum([0, *map(len, found)]))
+
+
 def rows(documents: Iterator[np.ndarray], *, length: int, num_rows: int) -> Iterator[np.ndarray]:
     """Batches of packed rows.
 

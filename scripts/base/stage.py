@@ -21,6 +21,10 @@ CROSSING_TOKENS = 1024
 """From this row length on, attention crosses documents: few are long enough to teach distant positions."""
 
 
+POSITIONS = (512, 1024, 2048, 4096)
+"""Ends of the bands of positions that the last figures are given for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How long a stage runs, and its learning rate.
@@ -78,6 +82,43 @@ def bits_per_byte(model: Any, documents: Sequence[tuple[Sequence[int], int]], *,
         nats += float(torch.nn.functional.cross_entropy(logits, inputs[0, 1:], reduction="sum"))
         num_bytes += size
     return nats / math.log(2) / num_bytes
+
+
+@torch.no_grad()
+def nats_by_position(
+    model: Any, documents: Sequence[Sequence[int]], *, end_id: int, bounds: Sequence[int]
+) -> dict[str, float]:
+    """Nats a token in long rows of documents one after the other, by where the token stands: flat where far is as good.
+
+    Args:
+        model: A causal model.
+        documents: Token ids of each document.
+        end_id: What stands before a document.
+        bounds: Ends of the bands; the last is the length of a row.
+    """
+    text = torch.tensor([token for ids in documents for token in (end_id, *ids)])
+    num_rows = (len(text) - 1) // bounds[-1]
+    total = torch.zeros(bounds[-1], dtype=torch.float64)
+    for row in range(num_rows):
+        block = text[row * bounds[-1] : (row + 1) * bounds[-1] + 1]
+        inputs = block[None, :-1]
+        hidden = model.model(input_ids=inputs, use_cache=False, document_BL=torch.zeros_like(inputs)).last_hidden_state
+        logits = model.lm_head(hidden[0]).float()
+        total += torch.nn.functional.cross_entropy(logits, block[1:], reduction="none")
+    starts = [0, *bounds[:-1]]
+    mean = total / num_rows
+    return {
+        f"{start} to {end}": round(float(mean[start:end].mean()), 3) for start, end in zip(starts, bounds, strict=True)
+    }
+
+
+def figures(model: Any, validation: Sequence[tuple[Sequence[int], int]], *, end_id: int) -> dict[str, Any]:
+    """What a stage's end and the card say of a model: bits per byte, and nats a token by position."""
+    documents = [ids for ids, _ in validation]
+    return {
+        "bits_per_byte": round(bits_per_byte(model, validation, end_id=end_id), 4),
+        "nats_by_position": nats_by_position(model, documents, end_id=end_id, bounds=POSITIONS),
+    }
 
 
 class Stage:
@@ -175,4 +216,4 @@ def run_packed(
         if now - start > limit_seconds:
             break
     save()
-    stage.record(bits_per_byte=round(bits_per_byte(stage.model, validation, end_id=end_id), 4), is_last=True)
+    stage.record(**figures(stage.model, validation, end_id=end_id), is_last=True)

@@ -107,7 +107,10 @@ def test_the_wheel_holds_weights_licence_and_card(tmp_path):
 
     root = Path(__file__).parents[2]
     wheel = next(WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"]))
-    names = zipfile.ZipFile(wheel).namelist()
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
+    metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+    assert "License-Expression: Apache-2.0 AND CC-BY-SA-4.0\n" in metadata
     folder = f"clsgen/assets/{EMBEDDED}"
     shipped = {f"{folder}/{file.name}" for file in EMBEDDED_FOLDER.iterdir()}
     assert {f"{folder}/{name}" for name in ("model.safetensors", "LICENSE", "README.md", "tokenizer.json")} <= shipped

@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from base import instruct, joint, kernels
-from base.corpus import HeldOut, Tokens
+from base.corpus import DEALT, TEST_TEXTS, HeldOut, Tokens, other_rows
 from base.optimizer import Masters
-from base.packing import rows, stream
-from base.stage import Schedule, bits_per_byte
+from base.packing import joined, rows, stream
+from base.stage import Schedule, bits_per_byte, nats_by_position
 from clsgen.config.data import DataSettings
 from clsgen.pipeline.rows import load_split
 
@@ -75,6 +75,32 @@ def test_bits_per_byte_is_the_stock_models_own_loss():
     loss = float(stock(input_ids=with_end, labels=with_end).loss.detach())
     measured = bits_per_byte(tiny(kernels.ATTENTION), [(ids, 100), (ids, 60)], end_id=END)
     assert measured == pytest.approx(2 * loss * len(ids) / math.log(2) / 160, rel=1e-4)
+
+
+def test_nats_by_position_are_the_stock_models_own_losses_in_long_rows():
+    torch.manual_seed(3)
+    documents = [torch.randint(2, 50, (size,)).tolist() for size in (9, 14, 20)]
+    text = torch.tensor([token for ids in documents for token in (END, *ids)])
+    found = nats_by_position(tiny(kernels.ATTENTION), documents, end_id=END, bounds=(6, 16))
+    rows_of_text = [text[start : start + 17] for start in (0, 16)]  # what is left of the third makes no row
+    logits = torch.stack([tiny("eager")(input_ids=row[None, :-1]).logits[0].detach() for row in rows_of_text])
+    losses = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(part, row[1:], reduction="none")
+            for part, row in zip(logits, rows_of_text, strict=True)
+        ]
+    )
+    assert found == pytest.approx(
+        {"0 to 6": float(losses[:, :6].mean()), "6 to 16": float(losses[:, 6:].mean())}, abs=1e-3
+    )
+
+
+def test_joined_paragraphs_keep_their_order_with_a_break_between():
+    tokens = Tokens(np.arange(10, 17, dtype=np.uint16), np.array([0, 2, 3, 6, 7]))
+    found = joined(tokens, num=3, between=9)
+    assert found.ids.tolist() == [10, 11, 9, 12, 9, 13, 14, 15, 16]
+    assert found.bounds.tolist() == [0, 8, 9]
+    assert joined(tokens, num=1, between=9).bounds.tolist() == tokens.bounds.tolist()
 
 
 def test_packed_rows_hold_every_token_once_in_order():
@@ -157,6 +183,31 @@ def test_no_row_outside_the_train_role_is_an_instruct_row(shared_data):
         for name in names:
             assert len(found[name]) > 100
             assert not [item for item in found[name] if item.document in apart]
+
+
+@pytest.mark.slow
+def test_no_text_of_a_row_outside_the_train_role_is_read(shared_data):
+    held_out = HeldOut(shared_data)
+    for task in DEALT:
+        apart = other_rows(shared_data, task)
+        assert len(apart) > 100
+        for row in apart:
+            texts = [str(row[field] or "") for field in TEST_TEXTS[task]]
+            missed = [text for text in texts if len(text.split()) >= 8 and held_out.found_in(text) is None]
+            assert not missed, (task, row["id"], missed)
+
+
+def test_a_passage_stands_once_among_those_of_other_articles():
+    spec = instruct.CLAIMS[0]
+    claims = [
+        instruct.Item(spec, f"passage {number} " + "word " * 90, "claim", spec.labels[0], (), f"pmc:{number // 2}")
+        for number in range(20)
+    ]
+    for number, item in enumerate(instruct._among_others(claims)):
+        parts = item.document.split("\n\n")
+        assert instruct.AMONG_WORDS[0] <= len(item.document.split()) < instruct.AMONG_WORDS[1] + 100
+        own = [int(part.split()[1]) for part in parts if int(part.split()[1]) // 2 == number // 2]
+        assert own == [number]
 
 
 def test_held_out_texts_are_found_and_others_are_not(shared_data):

@@ -141,7 +141,11 @@ def _from_published(row: Mapping[str, str | None], where: str) -> Example:
 
 
 def _claim(row: Mapping[str, str | None], where: str) -> str:
-    """The claim in the publisher's words; the kind of hypothesis enters it as the relation that is claimed."""
+    """The claim in the publisher's words.
+
+    The relation that is claimed is the kind of hypothesis, which tells something of the label; without it the claim
+    would be another one.
+    """
     kind = known_label(cell(row, "nonInferiorityTypes", where), tuple(_RELATIONS), where)
     return (
         f"{cell(row, 'intervention_group_title', where)} is {_RELATIONS[kind]} to "
