@@ -230,6 +230,21 @@ def ship(name: str) -> None:
     asset.export(WORK / name, ASSET, end_token=END, facts={"bits_per_byte": measured["bits_per_byte"], "card": card})
 
 
+def measure(folder: Path) -> None:
+    """Print the last figures of a model in a folder: a stage's or the shipped one.
+
+    Raises:
+        PlanError: The folder holds no model.
+    """
+    if not (folder / "model.safetensors").exists():
+        raise PlanError(
+            f"{folder} holds no model.safetensors. Name the folder of a stage, or {ASSET.relative_to(ROOT)}."
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    end_id = tokenizer.convert_tokens_to_ids(END)
+    print(json.dumps(figures(load_model(folder), validation_documents(tokenizer), end_id=end_id)))
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Do what the command line says.
 
@@ -242,6 +257,8 @@ def run(arguments: argparse.Namespace) -> None:
         make_tokenizer()
     elif arguments.command == "ship":
         ship(arguments.stage)
+    elif arguments.command == "measure":
+        measure(arguments.folder)
     elif arguments.command == "instruct":
         instruct(arguments.stage, minutes=arguments.minutes)
     else:
@@ -266,6 +283,8 @@ def main() -> None:
     part.add_argument("--minutes", type=float, default=150)
     part = commands.add_parser("ship")
     part.add_argument("stage")
+    part = commands.add_parser("measure")
+    part.add_argument("folder", type=Path)
     try:
         run(parser.parse_args())
     except PlanError as error:
