@@ -19,8 +19,9 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from base import asset, joint, kernels
+from base.claims import of_corpus
 from base.corpus import Tokens, encode, read_corpus, read_lines
-from base.instruct import article_licences, conclusions, items
+from base.instruct import article_licences, items
 from base.optimizer import Masters
 from base.packing import joined, rows, stream
 from base.plan import PlanError, chain_of, change, kind_of, load_plan, stage_of, start_of, tokens_read
@@ -153,8 +154,7 @@ def instruct(name: str, *, minutes: float) -> None:
     bins, generator = stage_settings["bins"], np.random.default_rng(stage_settings["seed"])
     tokenizer, model, stage, folder = start_stage(name, stage_settings, plan)
     end_id, pad_id = tokenizer.convert_tokens_to_ids(END), tokenizer.convert_tokens_to_ids(PAD)
-    sources = items(DATA)
-    sources["conclusions"] = conclusions(read_corpus(DATA).documents["rct_abstracts"])
+    sources = items(DATA) | of_corpus(read_corpus(DATA).documents)
     labels = sorted({label for rows_of in sources.values() for item in rows_of for label in item.spec.labels})
     train, watch = joint.watched_apart(sources, every=stage_settings["watch_every"])
     renderer = joint.Rows(tokenizer, labels, bins["length"])

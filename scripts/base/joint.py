@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from base.instruct import Item, varied
+from base.instruct import varied
+from base.item import Item
 from base.kernels import TokenLoss
 from base.stage import Stage
 from clsgen.data.template import Renderer, build_template

@@ -11,8 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from base import instruct, joint, kernels
+from base import claims, instruct, joint, kernels
 from base.corpus import DEALT, TEST_TEXTS, HeldOut, Tokens, other_rows
+from base.item import Item
 from base.optimizer import Masters
 from base.packing import joined, rows, stream
 from base.stage import Schedule, bits_per_byte, nats_by_position
@@ -198,16 +199,98 @@ def test_no_text_of_a_row_outside_the_train_role_is_read(shared_data):
 
 
 def test_a_passage_stands_once_among_those_of_other_articles():
-    spec = instruct.CLAIMS[0]
-    claims = [
-        instruct.Item(spec, f"passage {number} " + "word " * 90, "claim", spec.labels[0], (), f"pmc:{number // 2}")
+    spec = claims.CLAIMS[0]
+    passages = [
+        Item(spec, f"passage {number} " + "word " * 90, "claim", spec.labels[0], (), f"pmc:{number // 2}")
         for number in range(20)
     ]
-    for number, item in enumerate(instruct._among_others(claims)):
+    for number, item in enumerate(claims.among_others(passages)):
         parts = item.document.split("\n\n")
-        assert instruct.AMONG_WORDS[0] <= len(item.document.split()) < instruct.AMONG_WORDS[1] + 100
+        assert claims.AMONG_WORDS[0] <= len(item.document.split()) < claims.AMONG_WORDS[1] + 100
         own = [int(part.split()[1]) for part in parts if int(part.split()[1]) // 2 == number // 2]
         assert own == [number]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "opposite"),
+    [
+        ("There was no significant difference between the groups at week 12.", "was a significant difference"),
+        ("There were no significant differences between the groups at week 12.", "were significant differences"),
+        ("No significant changes were seen in either of the two groups.", "Significant changes were seen"),
+        ("Pain scores were significantly lower with the block at every hour.", "were not significantly lower"),
+        ("The rate of falls was not statistically significant at one year.", "was significant"),
+        ("The two groups did not differ significantly in any of the outcomes.", "groups differed significantly"),
+        ("Treatment significantly reduced the number of days spent in hospital.", "did not significantly reduce the"),
+        ("Treatment did not significantly reduce the number of days in hospital.", "Treatment significantly reduced"),
+        ("The trial showed a significantly reduced number of days in hospital.", None),
+        ("Pain was significantly lower in one group but not in the other.", None),
+        ("To detect a significant difference of 10 points, 120 patients were needed.", None),
+        ("Patients were given one tablet a day for the first six weeks.", None),
+        ("Pain was significantly lower.", None),
+    ],
+)
+def test_a_verdict_is_denied_once_and_what_is_doubtful_is_left_alone(sentence, opposite):
+    found = claims.opposite_of(sentence)
+    assert (found is None) if opposite is None else (opposite in found)
+
+
+def abstract(conclusion: str, aim: str = "To determine whether weekly calls reduce falls in older adults.") -> str:
+    methods = "We randomised 240 adults to a call a week or to usual care. They were followed for six months."
+    return f"A telephone service for older adults. OBJECTIVE: {aim} METHODS: {methods} CONCLUSION: {conclusion}"
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "is_shown"),
+    [
+        ("Weekly calls significantly reduced the number of falls over half a year.", True),
+        ("Weekly calls did not lower the number of falls over half a year of use.", False),
+        ("Falls were reduced in one group, yet there was no difference overall at all.", None),
+        ("Further trials of services by telephone for older adults are needed now.", None),
+    ],
+)
+def test_an_aim_is_claimed_and_the_conclusion_judges_it(conclusion, is_shown):
+    aim = claims.aim_of(abstract(conclusion))
+    if is_shown is None:
+        assert aim is None
+    else:
+        assert aim.words == {
+            "intervention": "weekly calls",
+            "comparator": "control",
+            "outcome": "falls in older adults",
+        }
+        assert (aim.is_shown, aim.conclusion) == (is_shown, conclusion)
+
+
+def test_a_claim_of_an_aim_names_both_arms_and_no_trial_makes_none():
+    aim = "We wanted to compare the effects of early feeding versus late feeding on length of stay after surgery."
+    found = claims.aim_of(abstract("Early feeding did not reduce the length of stay after the operation.", aim))
+    assert found.words == {
+        "intervention": "early feeding",
+        "comparator": "late feeding",
+        "outcome": "length of stay",
+    }
+    text = abstract("Weekly calls significantly reduced the number of falls over half a year.")
+    assert claims.aim_of(text.replace("randomised", "asked")) is None
+
+
+def test_sentences_are_asked_both_ways_so_that_a_claim_tells_nothing_of_its_label():
+    filler = "Patients of the clinic were seen by one nurse every week for half a year in all. " * 3
+    texts = [
+        f"{filler}Pain scores were significantly lower with the block at every hour. End of passage {number}."
+        for number in range(3)
+    ] + [
+        f"{filler}There was no significant difference in nausea between the two groups. Passage {n}." for n in range(3)
+    ]
+    found = list(claims.of_sentences(texts))
+    verdicts = [(item.question, item.spec.labels.index(item.label)) for item in found]
+    denied = {"Pain scores were significantly lower with the block at every hour.": 0}
+    for text, label in denied.items():
+        assert (text, label) in verdicts
+        assert (claims.opposite_of(text), 1) in verdicts
+    assert [label for _, label in verdicts].count(0) == [label for _, label in verdicts].count(1) == len(texts)
+    elsewhere = [item for item in found if item.label == item.spec.labels[2]]
+    assert len(elsewhere) == len(texts)
+    assert all(item.document != texts[int(item.group.split(":")[1])] for item in elsewhere)
 
 
 def test_held_out_texts_are_found_and_others_are_not(shared_data):
