@@ -70,7 +70,7 @@ def test_a_source_without_a_weight_is_left_out():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["pretrain", "nosuch"], "stage must be one of pretrain-1, pretrain-2, instruct-1; got 'nosuch'."),
+        (["pretrain", "nosuch"], f"stage must be one of {', '.join(plan.load_plan()['stages'])}; got 'nosuch'."),
         (["instruct", "pretrain-1"], "Run: python scripts/build_base.py pretrain pretrain-1"),
         (["pretrain", "pretrain-1", "--set", "model.withd=128"], "has no model.withd"),
         (["ship", "nosuch"], "stage must be one of"),
