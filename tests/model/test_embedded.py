@@ -1,6 +1,7 @@
 """The base model that comes with the package: whole, licensed, offline, and as good as its card says."""
 
 import hashlib
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -118,10 +119,19 @@ def test_the_wheel_holds_weights_licence_and_card(tmp_path):
     assert not [name for name in names if name.startswith(("scripts", "tests", "runs"))]
 
 
-def test_the_page_says_what_the_card_says(card):
-    page = (Path(__file__).parents[2] / "docs" / "embedded.md").read_text(encoding="utf-8")
-    (last,) = [line for line in page.splitlines() if line.startswith("| instruct-1 |")]
-    _, tokens, _, bits = [part.strip() for part in last.strip("|").split("|")]
-    assert float(bits) == round(card["bits_per_byte_lm_validation"], 3)
-    assert f"| tokens read | {tokens} |" in card["text"]
-    assert f"{bits} on 424 held-out trial abstracts" in card["text"]
+def test_card_and_page_say_what_the_logs_say(card):
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "embedded.md").read_text(encoding="utf-8")
+    chain = ("pretrain-1", "pretrain-2", "instruct-1", "instruct-2")
+    logs = [(docs / "benchmarks" / "base" / f"{stage}.jsonl").read_text(encoding="utf-8") for stage in chain]
+    ends = [json.loads(log.splitlines()[-1]) for log in logs]
+    for stage, end in zip(chain, ends, strict=True):
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {stage} |")]
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[3:5] == [f"{end['tokens'] / 1e6:.1f} million", f"{end['bits_per_byte']:.3f}"]
+    assert f"| tokens read | {sum(end['tokens'] for end in ends) / 1e6:.1f} million |" in card["text"]
+    assert card["bits_per_byte_lm_validation"] == pytest.approx(ends[-1]["bits_per_byte"], abs=2e-4)
+    assert f"{card['bits_per_byte_lm_validation']:.3f} on 424 held-out trial abstracts" in card["text"]
+    for nats in ends[-1]["nats_by_position"].values():
+        assert f"{nats:.2f} (" in card["text"]
+        assert f"{nats:.3f}" in page
