@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from clsgen.artifacts import write_json_atomic
-from measure_results import OVERRIDES, RESULTS, runs_log
+from measure_results import OVERRIDES, RESULTS, fold_settings, runs_log
 
 RUNS = Path("runs/choices")
 KEPT = RESULTS / "choices"
@@ -68,10 +68,7 @@ def _fold(arguments: argparse.Namespace, fold: int) -> dict[str, float]:
             *OVERRIDES[arguments.method],
             *arguments.changes,
             f"train.seed={arguments.seed}",
-            f"data.split.num_folds={arguments.folds}",
-            f"data.split.fold={fold}",
-            "data.allow_leaks=false",
-            "train.num_monitor_explanations=0",
+            *fold_settings(arguments.folds, fold),
             f"output={folder}",
             *(["--resume"] if (folder / "config.yaml").exists() else []),
         ]

@@ -177,14 +177,18 @@ def _one(arguments: argparse.Namespace, job: Job, folder: Path) -> None:
     """The run of a job."""
     overrides = [*OVERRIDES[job.method], *arguments.changes, f"train.seed={job.seed}"]
     if job.fold is not None:
-        overrides += [
-            f"data.split.num_folds={arguments.folds}",
-            f"data.split.fold={job.fold}",
-            "data.allow_leaks=false",
-            "predict.explain=none",  # folds judge the probability
-            "train.num_monitor_explanations=0",
-        ]
+        overrides += [*fold_settings(arguments.folds, job.fold), "predict.explain=none"]  # folds judge the probability
     run_once(arguments.config, overrides, folder)
+
+
+def fold_settings(num_folds: int, fold: int) -> list[str]:
+    """What makes an example's run one of grouped folds."""
+    return [
+        f"data.split.num_folds={num_folds}",
+        f"data.split.fold={fold}",
+        "data.allow_leaks=false",
+        "train.num_monitor_explanations=0",
+    ]
 
 
 def run_once(config: Path, overrides: Sequence[str], folder: Path) -> None:
