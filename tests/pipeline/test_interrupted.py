@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -15,6 +16,7 @@ import pytest
 from clsgen.training.checkpoints import last_whole_checkpoint
 from trainings import (
     EVERY,
+    STEPS,
     assert_same_model,
     environment,
     fault_command,
@@ -94,6 +96,40 @@ def test_one_process_resumes_to_the_last_bit(tmp_path, base, alone):
     for settings in (killed, stopped):
         assert train(settings, "--resume").returncode == 0
         assert_same_model(alone, Path(settings.output), tolerance=0.0)
+
+
+@pytest.fixture(scope="module")
+def by_epoch(tmp_path_factory, base) -> Path:
+    """One process, uninterrupted, with an evaluation and a checkpoint each epoch, as is the default."""
+    settings = small(tmp_path_factory.mktemp("by_epoch") / "r", base, eval_steps=None)
+    assert train(settings).returncode == 0
+    return Path(settings.output)
+
+
+def _evaluated(run: Path) -> list[int]:
+    """Steps with an evaluation, as the last checkpoint tells."""
+    last = last_whole_checkpoint(run / "checkpoints")
+    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    return [entry["step"] for entry in history if "eval_loss" in entry]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["within an epoch", "at its end", "at the run's end"])
+def test_a_run_stopped_between_its_evaluations_trains_on(tmp_path, base, by_epoch, place):
+    """No evaluation is added or left out, and no step: the model is the same to the last bit."""
+    steps = _evaluated(by_epoch)
+    assert steps[-1] == STEPS
+    at = {"within an epoch": steps[0] - 2, "at its end": steps[0], "at the run's end": STEPS}[place]
+    settings = small(tmp_path / "r", base, eval_steps=None)
+    done = train_with(("term", at, "0"), settings, processes=1)
+    assert done.returncode == 0, done.stderr
+    assert f"stopped by SIGTERM after step {at}, which is saved." in done.stdout
+    assert _evaluated(tmp_path / "r") == [step for step in steps if step <= at]
+    assert not (tmp_path / "r/model").exists()
+    done = train(settings, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert _evaluated(tmp_path / "r") == steps
+    assert_same_model(by_epoch, tmp_path / "r", tolerance=0.0)
 
 
 @pytest.mark.slow

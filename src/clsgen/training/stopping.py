@@ -68,24 +68,39 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
         forget()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a checkpoint, where any process was told to stop."""
+        """Ask for a checkpoint where any process was told to stop; the last of an epoch or run is evaluated first."""
         if any_of(self._is_asked):
             self._stops = True
-            control.should_save = True
+            is_last = control.should_training_stop or float(state.epoch).is_integer()
+            control.should_save = control.should_save or not is_last
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for it there too, which comes after the last step of a run as well."""
+        control.should_save = control.should_save or self._stops
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop once it is written: a checkpoint that was told to stop would count as the last one of the run."""
-        if self._stops:
-            control.should_training_stop = True
+        """Leave in every process once the checkpoint is written.
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave in every process.
+        Nothing may tell the trainer to stop: it would write the checkpoint once more, as the last one of the run.
 
         Raises:
             RunStopped: A request came while training.
         """
+        if self._stops:
+            self._leave(state)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The same for a request after the last step.
+
+        Raises:
+            RunStopped: It came.
+        """
         is_asked = any_of(self._is_asked)
         self._is_training = False
         if is_asked:
-            leave()
-            raise RunStopped(f"train: stopped by SIGTERM after step {state.global_step}, which is saved.")
+            self._leave(state)
+
+    def _leave(self, state: Any) -> None:
+        self._is_training = False
+        leave()
+        raise RunStopped(f"train: stopped by SIGTERM after step {state.global_step}, which is saved.")
