@@ -252,12 +252,14 @@ def _train_texts(folders: Sequence[Path]) -> list[str]:
 
 def page() -> str:
     """The page, from the committed figures."""
-    import measure_comparison  # noqa: PLC0415  (these make their runs by this file)
+    import choose_settings  # noqa: PLC0415  (these make their runs by this file)
+    import measure_comparison  # noqa: PLC0415
     import noise_study  # noqa: PLC0415
 
     tables = (
         (table, RESULTS.glob("*.json")),
         (measure_comparison.table, measure_comparison.KEPT.glob("*.json")),
+        (choose_settings.table, choose_settings.KEPT.glob("*.json")),
         (noise_study.table, noise_study.RESULT.parent.glob("*.json")),
     )
     parts = [make(json.loads(file.read_text(encoding="utf-8"))) for make, files in tables for file in sorted(files)]
