@@ -135,3 +135,20 @@ def test_card_and_page_say_what_the_logs_say(card):
     for nats in ends[-1]["nats_by_position"].values():
         assert f"{nats:.2f} (" in card["text"]
         assert f"{nats:.3f}" in page
+
+
+def test_page_says_what_the_trials_logs_say():
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "embedded.md").read_text(encoding="utf-8")
+    trials = {file.stem: file.read_text(encoding="utf-8") for file in (docs / "benchmarks/base/trials").glob("*.jsonl")}
+    assert len(trials) >= 4
+    for name, log in trials.items():
+        begin, changes, *_, end = [json.loads(line) for line in log.splitlines()]
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
+        changed, parameters, bits = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        assert parameters == f"{begin['parameters'] / 1e6:.1f} million"
+        assert bits == f"{end['bits_per_byte']:.3f}"
+        common = ["schedule.num_tokens=1600000", "schedule.decay_share=0.3"]
+        told = changes["changes"][len(common) :]
+        assert changes["changes"][: len(common)] == common
+        assert changed == f"`{' '.join(told)}`" if told else changed.startswith("nothing")
