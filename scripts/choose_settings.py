@@ -55,8 +55,10 @@ def main() -> None:
     file = KEPT / f"{arguments.name}.json"
     entries = json.loads(file.read_text(encoding="utf-8"))["settings"] if file.exists() else []
     key = ("method", "changes", "seed", "num_folds")
-    entries = [other for other in entries if any(other[name] != entry[name] for name in key)]
-    result = {"name": arguments.name, "settings": [*entries, entry]}
+    earlier = [other for other in entries if all(other[name] == entry[name] for name in key)]
+    for other in earlier:  # folds that were trained before stay beside these
+        entry["validation"] = dict(sorted((other["validation"] | entry["validation"]).items()))
+    result = {"name": arguments.name, "settings": [*(other for other in entries if other not in earlier), entry]}
     KEPT.mkdir(parents=True, exist_ok=True)
     write_json_atomic(file, result)
     print(table(result))
