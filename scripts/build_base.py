@@ -285,6 +285,8 @@ def main() -> None:
     part.add_argument("stage")
     part = commands.add_parser("measure")
     part.add_argument("folder", type=Path)
+    if torch.cuda.is_available():
+        torch.set_default_device("cuda")
     try:
         run(parser.parse_args())
     except PlanError as error:

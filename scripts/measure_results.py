@@ -218,7 +218,7 @@ def _all(
 ) -> list[list[Prediction]]:
     """Test predictions of a method, a list a seed, folds pooled. TF-IDF has no seed."""
     seeds = arguments.seeds[:1] if method == "tfidf" else arguments.seeds
-    return [_pooled([_predictions(method, arguments, seed, fold, runs, spec) for fold in folds]) for seed in seeds]
+    return [pooled([_predictions(method, arguments, seed, fold, runs, spec) for fold in folds]) for seed in seeds]
 
 
 def _predictions(
@@ -238,7 +238,7 @@ def _predictions(
     return read_predictions(file)
 
 
-def _pooled(parts: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+def pooled(parts: Sequence[Sequence[Prediction]]) -> list[Prediction]:
     """The folds' rows together; each keeps its decision, but there is no one threshold any more."""
     if len(parts) == 1:
         return list(parts[0])
@@ -254,10 +254,12 @@ def page() -> str:
     """The page, from the committed figures."""
     import choose_settings  # noqa: PLC0415  (these make their runs by this file)
     import measure_comparison  # noqa: PLC0415
+    import measure_curve  # noqa: PLC0415
     import noise_study  # noqa: PLC0415
 
     tables = (
         (table, RESULTS.glob("*.json")),
+        (measure_curve.table, measure_curve.KEPT.glob("*.json")),
         (measure_comparison.table, measure_comparison.KEPT.glob("*.json")),
         (choose_settings.table, choose_settings.KEPT.glob("*.json")),
         (noise_study.table, noise_study.RESULT.parent.glob("*.json")),

@@ -159,7 +159,7 @@ class Stage:
 
     def packed_backward(self, block: np.ndarray, *, end_id: int, share: float) -> float:
         """Adds the gradients of packed rows, (B, L + 1), `share` of the step; returns nats a token."""
-        rows = torch.from_numpy(block)
+        rows = torch.tensor(block)
         per_micro = max(1, self.schedule.micro_tokens // (rows.shape[1] - 1))
         total = 0.0
         for start in range(0, len(rows), per_micro):
