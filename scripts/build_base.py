@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("CLSGEN_SHARED", ROOT.parent / "shared")) / "data"
 ASSET = ROOT / "src" / "clsgen" / "assets" / "embedded"
 WORK = ROOT / "runs" / "base"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make_tokenizer() -> None:
@@ -73,7 +74,7 @@ def make_model(tokenizer: Any, shape: dict[str, Any]) -> Any:
     for name, parameter in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             torch.nn.init.zeros_(parameter)
-    return model.to(torch.bfloat16)
+    return model.to(DEVICE, torch.bfloat16)
 
 
 def pretrain(name: str, *, folder_name: str, minutes: float, changes: list[str]) -> None:
@@ -138,7 +139,7 @@ def load_model(folder: Path) -> Any:
     """A stage's model, as stages train and measure it."""
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     model.set_attn_implementation(kernels.ATTENTION)
-    return model
+    return model.to(DEVICE)
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -159,7 +160,7 @@ def instruct(name: str, *, minutes: float) -> None:
     train, watch = joint.watched_apart(sources, every=stage_settings["watch_every"])
     renderer = joint.Rows(tokenizer, labels, bins["length"])
     watched = {source: [renderer.row(item, generator) for item in rows_of] for source, rows_of in watch.items()}
-    head = joint.Head(model.config.hidden_size, len(labels))
+    head = joint.Head(model.config.hidden_size, len(labels)).to(DEVICE)
     drawn = joint.epochs(train, stage_settings["items"], generator)
     binned = joint.batches(drawn, renderer, generator, num_bins=bins["a_step"], length=bins["length"])
     documents = texts(stage_settings, tokenizer, length=bins["replayed_length"], seed=stage_settings["seed"])
@@ -285,8 +286,6 @@ def main() -> None:
     part.add_argument("stage")
     part = commands.add_parser("measure")
     part.add_argument("folder", type=Path)
-    if torch.cuda.is_available():
-        torch.set_default_device("cuda")
     try:
         run(parser.parse_args())
     except PlanError as error:

@@ -31,6 +31,7 @@ KEPT = RESULTS / "curve"
 LOGS = Path("docs/benchmarks/base/curve")
 BASES = Path("runs/base")
 NUM_FOLDS = 5
+FIGURES = ("auroc", "brier", "log_loss")
 SHAPES = {
     "small": "width=256 layers=6 heads=4 mlp=704",
     "embedded": "",
@@ -43,7 +44,6 @@ POINTS = {
     "medium-33m": ("medium", 33_000_000),
     "embedded-33m": ("embedded", 33_000_000),
     "small-33m": ("small", 33_000_000),
-    "embedded-8m": ("embedded", 8_000_000),
     "embedded-2m": ("embedded", 1_600_000),
 }
 
@@ -108,21 +108,22 @@ def fold_folder(name: str, point: str, fold: int) -> Path:
 
 
 def measured(name: str, point: str) -> dict[str, Any]:
-    """A point's figures: what its base is, and the test rows of all folds together."""
-    folders = [fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]
-    run = RunFolder(folders[0])
-    rows = pooled([read_predictions(folder / "predictions.jsonl") for folder in folders])
-    found = summarise([rows], run.spec(), settings=run.config().evaluate)
+    """What a point's base is, and the figures of the test rows of all folds together, where all are trained."""
     log = base_log(point)
     LOGS.mkdir(parents=True, exist_ok=True)
     shutil.copy(BASES / f"curve-{point}" / "log.jsonl", LOGS / f"{point}.jsonl")
+    folders = [fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]
+    found: dict[str, Any] = {}
+    if all((folder / "metrics.json").exists() for folder in folders):
+        run = RunFolder(folders[0])
+        rows = pooled([read_predictions(folder / "predictions.jsonl") for folder in folders])
+        found = summarise([rows], run.spec(), settings=run.config().evaluate)
     return {
         "base": POINTS[point][0],
         "parameters": log[0]["parameters"],
         "tokens": log[-1]["tokens"],
         "bits_per_byte": log[-1]["bits_per_byte"],
-        "num_rows": len(rows),
-        "figures": {figure: found[figure] for figure in ("auroc", "brier", "log_loss")},
+        "figures": {figure: found[figure] for figure in FIGURES if figure in found},
     }
 
 
@@ -139,7 +140,8 @@ def table(result: dict[str, Any]) -> str:
     ]
     for point in sorted(result["points"], key=lambda point: (point["parameters"], point["tokens"])):
         numbers = [f"{point['parameters'] / 1e6:.1f} million", f"{point['tokens'] / 1e6:.1f} million"]
-        numbers += [f"{point['bits_per_byte']:.3f}", *(cell(entry) for entry in point["figures"].values())]
+        numbers.append(f"{point['bits_per_byte']:.3f}")
+        numbers += [cell(point["figures"][name]) if point["figures"] else "not measured" for name in FIGURES]
         lines.append("| " + " | ".join(numbers) + " |")
     return "\n".join([*lines, ""])
 

@@ -84,6 +84,10 @@ class Packed(NamedTuple):
     decisions: Tensor
     allowed: Tensor
 
+    def to(self, device: torch.device) -> Packed:
+        """The same batch there."""
+        return Packed(*(part.to(device) for part in self))
+
 
 def bins_of(rows: Sequence[Row], *, length: int) -> list[list[Row]]:
     """Rows put together so that each bin fits into `length` tokens: longest first, into the first bin with room."""
@@ -151,6 +155,7 @@ class Head(nn.Module):
 
 def backward(stage: Stage, head: Head, part: Packed, *, share: float) -> tuple[float, float]:
     """Adds the gradients of one micro-batch, `share` of the step; returns its token and class losses."""
+    part = part.to(stage.model.device)
     hidden_BLD = stage.body(input_ids=part.inputs, use_cache=False, document_BL=part.document).last_hidden_state
     width = hidden_BLD.shape[-1]
     text: Tensor = TokenLoss.apply(  # type: ignore[no-untyped-call]
@@ -161,7 +166,7 @@ def backward(stage: Stage, head: Head, part: Packed, *, share: float) -> tuple[f
         stage.loss_block,
     )
     chosen_KD = hidden_BLD[part.decisions[:, 0], part.decisions[:, 1]]
-    wanted = torch.zeros(len(chosen_KD), dtype=torch.long)
+    wanted = torch.zeros(len(chosen_KD), dtype=torch.long, device=chosen_KD.device)
     decision = nn.functional.cross_entropy(head.logits(chosen_KD, part.allowed), wanted)
     (text + decision * share).backward()
     return float(text.detach()) / share, float(decision.detach())
@@ -178,6 +183,7 @@ def accuracies(
         hits: list[bool] = []
         for start in range(0, len(bins), 8):
             part = batch(bins[start : start + 8], length=length, prompt_weight=0.0, pad_id=pad_id)
+            part = part.to(stage.model.device)
             hidden_BLD = stage.model.model(
                 input_ids=part.inputs, use_cache=False, document_BL=part.document
             ).last_hidden_state

@@ -40,7 +40,8 @@ def blocked_causal(
         end = min(start + _QUERY_BLOCK, length)
         block = query[:, :, :, start:end].reshape(batch * groups, -1, width)
         scores = torch.bmm(block, key[:, :end].transpose(1, 2)).view(batch, heads, end - start, end).float()
-        is_seen = torch.arange(start, end)[:, None] >= torch.arange(end)[None]
+        place = torch.arange(end, device=query.device)
+        is_seen = place[start:, None] >= place[None]
         is_seen = is_seen & (document_BL[:, start:end, None] == document_BL[:, None, :end])
         probs = scores.masked_fill(~is_seen[:, None], float("-inf")).softmax(-1).to(value.dtype)
         output = torch.bmm(probs.view(batch * groups, -1, end), value[:, :end])
@@ -58,7 +59,7 @@ def loss_block(logits_NV: Tensor, targets_N: Tensor, scale_N: Tensor) -> tuple[T
     exp_NV = (logits_NV - top_N1).exp()
     sum_N1 = exp_NV.sum(-1, keepdim=True)
     losses_N = (top_N1 + sum_N1.log() - logits_NV.gather(1, targets_N[:, None]))[:, 0] * scale_N
-    is_target_NV = torch.arange(logits_NV.shape[1])[None] == targets_N[:, None]
+    is_target_NV = torch.arange(logits_NV.shape[1], device=logits_NV.device)[None] == targets_N[:, None]
     grad_NV = (exp_NV / sum_N1 - is_target_NV.float()) * scale_N[:, None]
     return losses_N.sum(), grad_NV.bfloat16()
 
@@ -72,8 +73,8 @@ class TokenLoss(torch.autograd.Function):
     ) -> Tensor:
         """Hidden (N, D) and output (V, D) in bfloat16, targets and weights (N,): the loss, a scalar."""
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_output_VD = torch.zeros(output_VD.shape, dtype=torch.float32)
-        total = torch.zeros(())
+        grad_output_VD = torch.zeros_like(output_VD, dtype=torch.float32)
+        total = torch.zeros((), device=hidden_ND.device)
         for start in range(0, len(hidden_ND), _LOSS_BLOCK):
             part = slice(start, start + _LOSS_BLOCK)
             loss, grad_NV = block(hidden_ND[part] @ output_VD.t(), targets_N[part], weights_N[part])

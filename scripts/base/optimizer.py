@@ -35,8 +35,9 @@ class Masters:
         self._others = others
         self._groups = list(groups.values())
         self._masters = {id(p): p.detach().float().clone() for p in model.parameters()}
-        self._momenta = [torch.zeros(len(group), *group[0].shape) for group in self._groups]
-        self._moments = [(torch.zeros(p.shape), torch.zeros(p.shape)) for p in others]
+        zeros = {key: torch.zeros_like(master) for key, master in self._masters.items()}
+        self._momenta = [torch.stack([zeros[id(p)] for p in group]) for group in self._groups]
+        self._moments = [(zeros[id(p)], zeros[id(p)].clone()) for p in others]
         self._matrix_like = {id(p) for n, p in model.named_parameters() if ".layers." in n and p.ndim == 2}
         self._step = 0
 

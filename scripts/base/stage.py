@@ -74,7 +74,7 @@ def bits_per_byte(model: Any, documents: Sequence[tuple[Sequence[int], int]], *,
     """
     nats = num_bytes = 0.0
     for ids, size in documents:
-        inputs = torch.tensor([[end_id, *ids]])
+        inputs = torch.tensor([[end_id, *ids]], device=model.device)
         hidden = model.model(input_ids=inputs, use_cache=False, document_BL=torch.zeros_like(inputs)).last_hidden_state[
             0, :-1
         ]
@@ -96,9 +96,9 @@ def nats_by_position(
         end_id: What stands before a document.
         bounds: Ends of the bands; the last is the length of a row.
     """
-    text = torch.tensor([token for ids in documents for token in (end_id, *ids)])
+    text = torch.tensor([token for ids in documents for token in (end_id, *ids)], device=model.device)
     num_rows = (len(text) - 1) // bounds[-1]
-    total = torch.zeros(bounds[-1], dtype=torch.float64)
+    total = torch.zeros(bounds[-1], dtype=torch.float64, device=model.device)
     for row in range(num_rows):
         block = text[row * bounds[-1] : (row + 1) * bounds[-1] + 1]
         inputs = block[None, :-1]
@@ -159,13 +159,13 @@ class Stage:
 
     def packed_backward(self, block: np.ndarray, *, end_id: int, share: float) -> float:
         """Adds the gradients of packed rows, (B, L + 1), `share` of the step; returns nats a token."""
-        rows = torch.tensor(block)
+        rows = torch.from_numpy(block).to(self.model.device)
         per_micro = max(1, self.schedule.micro_tokens // (rows.shape[1] - 1))
         total = 0.0
         for start in range(0, len(rows), per_micro):
             part = rows[start : start + per_micro]
             inputs = part[:, :-1]
-            weights = torch.full(inputs.shape, share / (rows.numel() - len(rows)))
+            weights = torch.full(inputs.shape, share / (rows.numel() - len(rows)), device=rows.device)
             is_alone = inputs.shape[1] < CROSSING_TOKENS
             document = (inputs == end_id).cumsum(1) if is_alone else torch.zeros_like(inputs)
             total += self.backward(inputs, part[:, 1:], weights, document)
