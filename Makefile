@@ -47,6 +47,7 @@ bench-speed: $(STAMP) benchmarks/.venv/.installed
 
 # On a machine with a CUDA GPU of 80 GB: what needs one is tested, and an 8B-shaped model measured.
 bench-gpu: $(STAMP)
+	$(BIN)/pip install -c constraints.txt -e '.[quant]'
 	$(BIN)/pytest -m gpu
 	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python benchmarks/predict_gpu.py

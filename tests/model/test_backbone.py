@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 import tiny
-from clsgen.errors import ArtifactError, HardwareError, ModelError
+from clsgen.errors import ArtifactError, ConfigError, HardwareError, ModelError
 from clsgen.model import adapter, backbone
 
 
@@ -139,7 +139,14 @@ def test_an_unreachable_hub_says_how_to_go_on_without_it(tmp_path, monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="shows the error where there is no CUDA")
 def test_qlora_without_cuda_is_one_clear_error():
     with pytest.raises(HardwareError, match=r"qlora needs a CUDA device; none is here\. Use lora"):
-        backbone.require_cuda_for_qlora()
+        backbone.require_for_qlora()
+
+
+def test_qlora_without_its_package_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # what find_spec takes for not installed
+    with pytest.raises(ConfigError, match=r"bitsandbytes must be installed.*pip install 'clsgen\[quant\]'"):
+        backbone.require_for_qlora()
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

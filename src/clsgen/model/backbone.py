@@ -6,6 +6,7 @@ The backbone stays an unmodified Hugging Face class; adapters are PEFT's, embedd
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +28,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from clsgen.errors import ArtifactError, HardwareError, ModelError
+from clsgen.errors import ArtifactError, ConfigError, HardwareError, ModelError
 from clsgen.model.embedded import located
 from clsgen.model.products import keep_few, linear
 
@@ -115,13 +116,14 @@ def load_backbone(
         is_quantized: 4-bit NF4 weights (qlora); CUDA only.
 
     Raises:
+        ConfigError: is_quantized without bitsandbytes.
         HardwareError: is_quantized without CUDA, or too little memory.
         ModelError: The model can't be loaded, misses weights, or computes its logits in a way not understood.
     """
     keep_few()
     arguments: dict[str, Any] = {"dtype": DTYPES[dtype], "revision": revision, "output_loading_info": True}
     if is_quantized:
-        require_cuda_for_qlora()
+        require_for_qlora()
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
@@ -145,14 +147,17 @@ def load_backbone(
     return cast(PreTrainedModel, model)
 
 
-def require_cuda_for_qlora() -> None:
-    """Refuse 4-bit kernels where there is no CUDA.
+def require_for_qlora() -> None:
+    """Refuse 4-bit kernels where there is no CUDA, or nothing that has them.
 
     Raises:
         HardwareError: No CUDA device.
+        ConfigError: bitsandbytes is not installed.
     """
     if not torch.cuda.is_available():
         raise HardwareError("model.tuning: qlora needs a CUDA device; none is here. Use lora, which runs on any.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("model.tuning: bitsandbytes must be installed for qlora. Run: pip install 'clsgen[quant]'")
 
 
 def scratch_backbone(

@@ -115,9 +115,10 @@ def preflight(settings: ModelSettings) -> None:
     Raises:
         ModelError: Missing, gated or unreachable backbone.
         HardwareError: qlora without CUDA.
+        ConfigError: qlora without bitsandbytes.
     """
     if settings.tuning == "qlora":
-        backbone.require_cuda_for_qlora()
+        backbone.require_for_qlora()
     if settings.init == "pretrained":
         backbone.preflight(str(settings.backbone), settings.revision)
 
