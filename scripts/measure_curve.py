@@ -3,9 +3,10 @@
     python scripts/measure_curve.py examples/clinifact.yaml --name clinifact-binary
 
 Each point is a base made by build_base.py (its first stage alone, in rows of 512 tokens, the last half at a falling
-rate) and LoRA from it on the grouped folds, seed 0, as measure_results.py does it. What is done is kept in runs/, so a
-measurement that was broken off goes on. The figures go to docs/results/curve/NAME.json, the logs of the bases to
-docs/benchmarks/base/curve; docs/results.md shows both. Hours on two cores, minutes on a GPU.
+rate) and LoRA from it on the grouped folds, seed 0, as measure_results.py does it; the shipped base stands among them
+with the folds that measure_results.py trained. What is done is kept in runs/, so a measurement that was broken off goes
+on. The figures go to docs/results/curve/NAME.json, the logs of the bases to docs/benchmarks/base/curve. Hours on two
+cores, minutes on a GPU.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from base.plan import chain_of, load_plan, tokens_read
 from clsgen.artifacts import write_json_atomic
 from clsgen.data.predictions import read_predictions
 from clsgen.evaluation.seeds import summarise
@@ -65,7 +68,7 @@ def main() -> None:
     result = {
         "name": arguments.name,
         "commands": [" ".join(["python scripts/measure_curve.py", *sys.argv[1:]])],
-        "points": [measured(arguments.name, point) for point in POINTS if is_made(point)],
+        "points": [*(measured(arguments.name, point) for point in POINTS if is_made(point)), shipped(arguments.name)],
     }
     KEPT.mkdir(parents=True, exist_ok=True)
     write_json_atomic(KEPT / f"{arguments.name}.json", result)
@@ -108,23 +111,43 @@ def fold_folder(name: str, point: str, fold: int) -> Path:
 
 
 def measured(name: str, point: str) -> dict[str, Any]:
-    """What a point's base is, and the figures of the test rows of all folds together, where all are trained."""
+    """What a point's base is, and the figures of its folds."""
     log = base_log(point)
     LOGS.mkdir(parents=True, exist_ok=True)
     shutil.copy(BASES / f"curve-{point}" / "log.jsonl", LOGS / f"{point}.jsonl")
-    folders = [fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]
-    found: dict[str, Any] = {}
-    if all((folder / "metrics.json").exists() for folder in folders):
-        run = RunFolder(folders[0])
-        rows = pooled([read_predictions(folder / "predictions.jsonl") for folder in folders])
-        found = summarise([rows], run.spec(), settings=run.config().evaluate)
     return {
-        "base": POINTS[point][0],
+        "base": point,
         "parameters": log[0]["parameters"],
         "tokens": log[-1]["tokens"],
         "bits_per_byte": log[-1]["bits_per_byte"],
-        "figures": {figure: found[figure] for figure in FIGURES if figure in found},
+        "figures": figures_of([fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]),
     }
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """The same of the base that comes with the package, from the logs of its stages and the folds of its own table."""
+    plan = load_plan()
+    stages = max((chain_of(plan, stage) for stage in plan["stages"]), key=len)
+    logs = [LOGS.parent / f"{stage}.jsonl" for stage in stages]
+    lines = [json.loads(line) for line in logs[-1].read_text(encoding="utf-8").splitlines()]
+    table_of = RUNS / name / f"grouped-{NUM_FOLDS}-fold"
+    return {
+        "base": "shipped",
+        "parameters": lines[0]["parameters"],
+        "tokens": sum(map(tokens_read, logs)),
+        "bits_per_byte": lines[-1]["bits_per_byte"],
+        "figures": figures_of([folder_of(table_of, Job("lora", 0, fold)) for fold in range(NUM_FOLDS)]),
+    }
+
+
+def figures_of(folders: Sequence[Path]) -> dict[str, Any]:
+    """Figures of all folds' test rows together; {} where a fold is not trained."""
+    if not all((folder / "metrics.json").exists() for folder in folders):
+        return {}
+    run = RunFolder(folders[0])
+    rows = pooled([read_predictions(folder / "predictions.jsonl") for folder in folders])
+    found = summarise([rows], run.spec(), settings=run.config().evaluate)
+    return {name: found[name] for name in FIGURES}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -132,14 +155,14 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"## {result['name']}: bases of other sizes, and that have read less or more",
         "",
-        "Grouped folds, LoRA, seed 0. These bases had plain text alone, without the last phase of the shipped one.",
+        "Grouped folds, LoRA, seed 0. All but the shipped base had plain text alone, and no last phase.",
         "",
         *(f"`{command}`" for command in result["commands"]),
         "",
-        *header(["parameters", "tokens read", "bits per byte", "AUROC", "Brier", "log loss"]),
+        *header(["base", "parameters", "tokens read", "bits per byte", "AUROC", "Brier", "log loss"]),
     ]
     for point in sorted(result["points"], key=lambda point: (point["parameters"], point["tokens"])):
-        numbers = [f"{point['parameters'] / 1e6:.1f} million", f"{point['tokens'] / 1e6:.1f} million"]
+        numbers = [point["base"], f"{point['parameters'] / 1e6:.1f} million", f"{point['tokens'] / 1e6:.1f} million"]
         numbers.append(f"{point['bits_per_byte']:.3f}")
         numbers += [cell(point["figures"][name]) if point["figures"] else "not measured" for name in FIGURES]
         lines.append("| " + " | ".join(numbers) + " |")

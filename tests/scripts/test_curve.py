@@ -1,0 +1,83 @@
+"""Bases of other sizes: what a point of the curve is made of, and what it says where something is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import measure_curve
+from clsgen.data.predictions import read_predictions
+from studies import write_run
+
+BEGUN = {"tokens": 0, "stage": "curve-small-33m", "parameters": 7_570_000}
+ENDED = {"tokens": 32_997_376, "bits_per_byte": 0.97, "is_last": True}
+CONFIG = "data: {task: synthetic-notes}\nmodel: {backbone: embedded}\n"
+
+
+@pytest.fixture
+def base_log(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "runs/base/curve-small-33m/log.jsonl"
+    file.parent.mkdir(parents=True)
+
+    def write(*lines: dict[str, object]) -> None:
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+    write(BEGUN, ENDED)
+    return write
+
+
+def folds(num: int) -> list[Path]:
+    """Runs of the first folds, each with rows of its own."""
+    folders = [measure_curve.fold_folder("notes", "small-33m", fold) for fold in range(num)]
+    for fold, folder in enumerate(folders):
+        write_run(folder, num_rows=60 + 2 * fold)
+        file = folder / "predictions.jsonl"
+        file.write_text(file.read_text(encoding="utf-8").replace('"row', f'"fold{fold}-row'), encoding="utf-8")
+        (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
+        (folder / "metrics.json").write_text("{}", encoding="utf-8")
+    return folders
+
+
+def test_a_points_figures_are_those_of_all_folds_together(base_log):
+    folders = folds(5)
+    rows = [row for folder in folders for row in read_predictions(folder / "predictions.jsonl")]
+    point = measure_curve.measured("notes", "small-33m")
+    wanted = roc_auc_score([row.label == "yes" for row in rows], [row.probs["yes"] for row in rows])
+    assert point["figures"]["auroc"]["value"] == pytest.approx(wanted)
+    assert (point["parameters"], point["tokens"], point["bits_per_byte"]) == (7_570_000, 32_997_376, 0.97)
+    assert (measure_curve.LOGS / "small-33m.jsonl").read_text(encoding="utf-8").count("\n") == 2
+    line = measure_curve.table({"name": "notes", "commands": [], "points": [point]}).splitlines()[-1]
+    assert line.startswith(
+        f"| small-33m | 7.6 million | 33.0 million | 0.970 | {point['figures']['auroc']['value']:.3f} ("
+    )
+
+
+def test_a_point_without_all_its_folds_says_so(base_log):
+    folds(4)
+    point = measure_curve.measured("notes", "small-33m")
+    line = measure_curve.table({"name": "notes", "commands": [], "points": [point]}).splitlines()[-1]
+    assert line == "| small-33m | 7.6 million | 33.0 million | 0.970 | not measured | not measured | not measured |"
+
+
+def test_a_base_is_made_when_its_last_run_ended(base_log):
+    assert measure_curve.is_made("small-33m")
+    base_log(BEGUN, ENDED, BEGUN, {"tokens": 819_200, "nats": 7.0})
+    assert not measure_curve.is_made("small-33m")
+    base_log(BEGUN, {"tokens": 819_200, "nats": 7.0}, BEGUN, ENDED)
+    assert measure_curve.is_made("small-33m")
+    assert [line["tokens"] for line in measure_curve.base_log("small-33m")] == [0, 32_997_376]
+    assert not measure_curve.is_made("large-33m")
+
+
+def test_the_shipped_base_is_what_its_stages_logs_say():
+    (parameters, tokens) = (measure_curve.shipped("nowhere")[name] for name in ("parameters", "tokens"))
+    card = (Path(__file__).parents[2] / "src/clsgen/assets/embedded/README.md").read_text(encoding="utf-8")
+    assert f"{parameters / 1e6:.1f} million" in card
+    assert f"{tokens / 1e6:.1f} million" in card
