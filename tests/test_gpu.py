@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoTokenizer
 
 import tiny
 from clsgen.config.run import RunConfig
@@ -16,6 +19,12 @@ from clsgen.model.embedded import located
 from clsgen.pipeline.export import export_run
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+import build_base
+from base.optimizer import Masters
+from base.stage import Schedule, Stage
 
 pytestmark = pytest.mark.gpu
 
@@ -82,3 +91,21 @@ def test_reload_is_memory_in_4_bits(tmp_path):
     probs = Classifier(bundle).predict_proba(texts)
     assert np.array_equal(probs, Classifier(load_bundle(tmp_path / "m", base=located("embedded"))).predict_proba(texts))
     assert np.ptp(probs[:, 1]) > 1e-3
+
+
+def test_a_step_of_the_bases_training_is_that_of_the_processor(tmp_path, monkeypatch):
+    tokenizer = AutoTokenizer.from_pretrained(located("embedded"))
+    shape = {"width": 128, "layers": 2, "heads": 2, "key_heads": 1, "mlp": 256, "context": 512, "rope_theta": 1e4}
+    block = np.random.default_rng(0).integers(100, 4_000, (4, 257))
+    block[:, ::50] = end_id = tokenizer.eos_token_id
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    nats = {}
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(build_base, "DEVICE", device)
+        model = build_base.make_model(tokenizer, {**shape, "seed": 1})
+        model.set_attn_implementation(build_base.kernels.ATTENTION)
+        masters = Masters(model, matrix_rate=0.02, other_rate=0.006, decay=0.1)
+        stage = Stage(model, masters, Schedule(4096, 1024, 1024, ((1.0, 256),), 1, 0.0), tmp_path / f"{device}.jsonl")
+        nats[device] = [stage.packed_step(block, end_id=end_id, factor=1.0) for _ in range(3)]
+    assert nats["cuda"] == pytest.approx(nats["cpu"], rel=0.01)
+    assert nats["cuda"][-1] < nats["cuda"][0]
