@@ -152,3 +152,18 @@ def test_page_says_what_the_trials_logs_say():
         told = changes["changes"][len(common) :]
         assert changes["changes"][: len(common)] == common
         assert changed == f"`{' '.join(told)}`" if told else changed.startswith("nothing")
+
+
+def test_page_says_what_the_curves_logs_say():
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "embedded.md").read_text(encoding="utf-8")
+    logs = {file.stem: file.read_text(encoding="utf-8") for file in (docs / "benchmarks/base/curve").glob("*.jsonl")}
+    assert len(logs) == 6
+    for name, log in logs.items():
+        begin, *_, last_rate, end = [json.loads(line) for line in log.splitlines()]
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
+        parameters, tokens, rate, bits = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        assert parameters == f"{begin['parameters'] / 1e6:.1f} million"
+        assert tokens == f"{end['tokens'] / 1e6:.1f} million"
+        assert rate.partition(", c")[0] == f"{last_rate['tokens_a_second']:,}"
+        assert bits == f"{end['bits_per_byte']:.3f}"
