@@ -26,15 +26,19 @@ import torch
 from base.plan import chain_of, load_plan, tokens_read
 from clsgen.artifacts import write_json_atomic
 from clsgen.data.predictions import read_predictions
-from clsgen.evaluation.seeds import summarise
+from clsgen.evaluation.seeds import compare, summarise
 from clsgen.pipeline.folder import RunFolder
-from measure_results import RESULTS, RUNS, Job, cell, fold_settings, folder_of, header, pooled, run_once
+from clsgen.types import Prediction
+from measure_results import RESULTS, RUNS, Job, cell, difference, fold_settings, folder_of, header, pooled, run_once
 
 KEPT = RESULTS / "curve"
 LOGS = Path("docs/benchmarks/base/curve")
 BASES = Path("runs/base")
 NUM_FOLDS = 5
-FIGURES = ("auroc", "brier", "log_loss")
+FIGURES = ("auroc", "brier")
+SHIPPED = "shipped"
+BESIDE = {SHIPPED: "predictions", "TF-IDF": "tfidf", "CNN": "cnn"}
+"""What a point is compared with: a file of the shipped base's runs."""
 SHAPES = {
     "small": "width=256 layers=6 heads=4 mlp=704",
     "embedded": "",
@@ -56,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--points", nargs="+", choices=POINTS, default=list(POINTS))
+    parser.add_argument("--points", nargs="*", choices=POINTS, default=list(POINTS), help="To train; none: only tell.")
     parser.add_argument("--workers", type=int, default=2, help="Runs at a time, one core each.")
     arguments = parser.parse_args()
     for point in arguments.points:
@@ -111,16 +115,17 @@ def fold_folder(name: str, point: str, fold: int) -> Path:
 
 
 def measured(name: str, point: str) -> dict[str, Any]:
-    """What a point's base is, and the figures of its folds."""
+    """What a point's base is, and the figures of the folds that are trained."""
     log = base_log(point)
     LOGS.mkdir(parents=True, exist_ok=True)
     shutil.copy(BASES / f"curve-{point}" / "log.jsonl", LOGS / f"{point}.jsonl")
+    trained = [fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]
     return {
         "base": point,
         "parameters": log[0]["parameters"],
         "tokens": log[-1]["tokens"],
         "bits_per_byte": log[-1]["bits_per_byte"],
-        "figures": figures_of([fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]),
+        **figures_of(trained, shipped_folders(name)),
     }
 
 
@@ -130,24 +135,47 @@ def shipped(name: str) -> dict[str, Any]:
     stages = max((chain_of(plan, stage) for stage in plan["stages"]), key=len)
     logs = [LOGS.parent / f"{stage}.jsonl" for stage in stages]
     lines = [json.loads(line) for line in logs[-1].read_text(encoding="utf-8").splitlines()]
-    table_of = RUNS / name / f"grouped-{NUM_FOLDS}-fold"
     return {
-        "base": "shipped",
+        "base": SHIPPED,
         "parameters": lines[0]["parameters"],
         "tokens": sum(map(tokens_read, logs)),
         "bits_per_byte": lines[-1]["bits_per_byte"],
-        "figures": figures_of([folder_of(table_of, Job("lora", 0, fold)) for fold in range(NUM_FOLDS)]),
+        **figures_of(shipped_folders(name), shipped_folders(name)),
     }
 
 
-def figures_of(folders: Sequence[Path]) -> dict[str, Any]:
-    """Figures of all folds' test rows together; {} where a fold is not trained."""
-    if not all((folder / "metrics.json").exists() for folder in folders):
-        return {}
-    run = RunFolder(folders[0])
-    rows = pooled([read_predictions(folder / "predictions.jsonl") for folder in folders])
-    found = summarise([rows], run.spec(), settings=run.config().evaluate)
-    return {name: found[name] for name in FIGURES}
+def shipped_folders(name: str) -> list[Path]:
+    """The shipped base's runs of the folds, which hold the baselines' predictions too."""
+    return [folder_of(RUNS / name / f"grouped-{NUM_FOLDS}-fold", Job("lora", 0, fold)) for fold in range(NUM_FOLDS)]
+
+
+def figures_of(folders: Sequence[Path], beside: Sequence[Path]) -> dict[str, Any]:
+    """Figures of the trained folds' test rows together, and what they have over others on the same rows.
+
+    Args:
+        folders: A fold each; those without a metrics.json are left out.
+        beside: The shipped base's runs of the same folds.
+    """
+    folds = [fold for fold, folder in enumerate(folders) if (folder / "metrics.json").exists()]
+    if not folds:
+        return {"folds": [], "figures": {}, "less": {}}
+    run = RunFolder(folders[folds[0]])
+    spec, settings = run.spec(), run.config().evaluate
+
+    def rows(of: Sequence[Path], file: str) -> list[list[Prediction]]:
+        return [pooled([read_predictions(of[fold] / f"{file}.jsonl") for fold in folds])]
+
+    ours = rows(folders, "predictions")
+    found = summarise(ours, spec, settings=settings)
+    others = {other: file for other, file in BESIDE.items() if list(folders) != list(beside) or other != SHIPPED}
+    return {
+        "folds": folds,
+        "figures": {name: found[name] for name in FIGURES},
+        "less": {
+            other: compare(ours, rows(beside, file), spec, settings=settings, names=("auroc",))["auroc"]
+            for other, file in others.items()
+        },
+    }
 
 
 def table(result: dict[str, Any]) -> str:
@@ -155,17 +183,22 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"## {result['name']}: bases of other sizes, and that have read less or more",
         "",
-        "Grouped folds, LoRA, seed 0. All but the shipped base had plain text alone, and no last phase.",
+        "Grouped folds, LoRA, seed 0; differences are of AUROC, on the same rows. All bases but the shipped one had "
+        "plain text alone, in rows of 512 tokens, and no last phase.",
         "",
         *(f"`{command}`" for command in result["commands"]),
         "",
-        *header(["base", "parameters", "tokens read", "bits per byte", "AUROC", "Brier", "log loss"]),
+        *header(
+            ["base", "parameters", "tokens read", "bits per byte", "folds", "AUROC", "Brier"]
+            + [f"less {other}" for other in BESIDE]
+        ),
     ]
     for point in sorted(result["points"], key=lambda point: (point["parameters"], point["tokens"])):
-        numbers = [point["base"], f"{point['parameters'] / 1e6:.1f} million", f"{point['tokens'] / 1e6:.1f} million"]
-        numbers.append(f"{point['bits_per_byte']:.3f}")
-        numbers += [cell(point["figures"][name]) if point["figures"] else "not measured" for name in FIGURES]
-        lines.append("| " + " | ".join(numbers) + " |")
+        cells = [point["base"], f"{point['parameters'] / 1e6:.1f} million", f"{point['tokens'] / 1e6:.1f} million"]
+        cells += [f"{point['bits_per_byte']:.3f}", f"{len(point['folds'])} of {NUM_FOLDS}"]
+        cells += [cell(point["figures"][name]) if point["folds"] else "not measured" for name in FIGURES]
+        cells += [difference(point["less"].get(other)) for other in BESIDE]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
 

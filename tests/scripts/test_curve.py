@@ -34,36 +34,49 @@ def base_log(tmp_path, monkeypatch):
 
 
 def folds(num: int) -> list[Path]:
-    """Runs of the first folds, each with rows of its own."""
+    """Runs of the first folds, each with rows of its own; the shipped base's, with the baselines' rows beside them."""
     folders = [measure_curve.fold_folder("notes", "small-33m", fold) for fold in range(num)]
-    for fold, folder in enumerate(folders):
+    for fold, (folder, shipped) in enumerate(zip(folders, measure_curve.shipped_folders("notes"), strict=False)):
         write_run(folder, num_rows=60 + 2 * fold)
         file = folder / "predictions.jsonl"
-        file.write_text(file.read_text(encoding="utf-8").replace('"row', f'"fold{fold}-row'), encoding="utf-8")
+        lines = file.read_text(encoding="utf-8").replace('"row', f'"fold{fold}-row')
+        file.write_text(lines, encoding="utf-8")
         (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
         (folder / "metrics.json").write_text("{}", encoding="utf-8")
+        shipped.mkdir(parents=True)
+        turned = lines.replace('"probs": {"no"', '"probs": {"x"').replace('"yes": 0', '"no": 0').replace('"x"', '"yes"')
+        for name, text in (("predictions", turned), ("tfidf", lines), ("cnn", turned)):
+            (shipped / f"{name}.jsonl").write_text(text, encoding="utf-8")
     return folders
 
 
-def test_a_points_figures_are_those_of_all_folds_together(base_log):
-    folders = folds(5)
+def auroc(folders: list[Path]) -> float:
     rows = [row for folder in folders for row in read_predictions(folder / "predictions.jsonl")]
+    return float(roc_auc_score([row.label == "yes" for row in rows], [row.probs["yes"] for row in rows]))
+
+
+@pytest.mark.parametrize("num", [5, 3])
+def test_a_points_figures_are_those_of_its_folds_together(base_log, num):
+    folders = folds(num)
     point = measure_curve.measured("notes", "small-33m")
-    wanted = roc_auc_score([row.label == "yes" for row in rows], [row.probs["yes"] for row in rows])
+    wanted = auroc(folders)
     assert point["figures"]["auroc"]["value"] == pytest.approx(wanted)
+    assert point["less"]["TF-IDF"]["difference"] == 0
+    turned = auroc(measure_curve.shipped_folders("notes")[:num])
+    assert abs(wanted - turned) > 0.1
+    for other in (measure_curve.SHIPPED, "CNN"):
+        assert point["less"][other]["difference"] == pytest.approx(wanted - turned)
     assert (point["parameters"], point["tokens"], point["bits_per_byte"]) == (7_570_000, 32_997_376, 0.97)
     assert (measure_curve.LOGS / "small-33m.jsonl").read_text(encoding="utf-8").count("\n") == 2
     line = measure_curve.table({"name": "notes", "commands": [], "points": [point]}).splitlines()[-1]
-    assert line.startswith(
-        f"| small-33m | 7.6 million | 33.0 million | 0.970 | {point['figures']['auroc']['value']:.3f} ("
-    )
+    assert line.startswith(f"| small-33m | 7.6 million | 33.0 million | 0.970 | {num} of 5 | {wanted:.3f} (")
 
 
-def test_a_point_without_all_its_folds_says_so(base_log):
-    folds(4)
+def test_a_base_that_nothing_was_trained_from_says_so(base_log):
     point = measure_curve.measured("notes", "small-33m")
     line = measure_curve.table({"name": "notes", "commands": [], "points": [point]}).splitlines()[-1]
-    assert line == "| small-33m | 7.6 million | 33.0 million | 0.970 | not measured | not measured | not measured |"
+    start = "| small-33m | 7.6 million | 33.0 million | 0.970 | 0 of 5 | not measured | not measured |"
+    assert line.split() == [*start.split(), "|", "|", "|"]
 
 
 def test_a_base_is_made_when_its_last_run_ended(base_log):
