@@ -75,6 +75,7 @@ bench-results: $(STAMP)
 	$(BIN)/python scripts/measure_results.py run examples/esnli.yaml --name esnli
 	$(BIN)/python scripts/measure_results.py run examples/pubmedqa.yaml --name pubmedqa
 	$(BIN)/python scripts/measure_results.py run examples/synthetic.yaml --name synthetic-notes
+	$(BIN)/python scripts/measure_curve.py examples/clinifact.yaml --name clinifact-binary
 	$(BIN)/python scripts/measure_comparison.py examples/clinifact.yaml --name clinifact-binary
 	$(BIN)/python scripts/measure_comparison.py examples/evidence_inference.yaml --name evidence_inference
 	$(BIN)/python scripts/measure_comparison.py examples/synthetic.yaml --name synthetic-notes
