@@ -69,14 +69,27 @@ def main() -> None:
     jobs = [(point, fold) for point in arguments.points for fold in range(NUM_FOLDS)]
     with ThreadPoolExecutor(arguments.workers) as pool:
         list(pool.map(lambda job: run_once(arguments.config, overrides(*job), fold_folder(arguments.name, *job)), jobs))
+    file = KEPT / f"{arguments.name}.json"
+    earlier = json.loads(file.read_text(encoding="utf-8"))["points"] if file.exists() else []
+    points = [*(measured(arguments.name, point) for point in POINTS if is_made(point)), shipped(arguments.name)]
     result = {
         "name": arguments.name,
         "commands": [" ".join(["python scripts/measure_curve.py", *sys.argv[1:]])],
-        "points": [*(measured(arguments.name, point) for point in POINTS if is_made(point)), shipped(arguments.name)],
+        "points": beside(earlier, points),
     }
     KEPT.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(KEPT / f"{arguments.name}.json", result)
+    write_json_atomic(file, result)
     print(table(result))
+
+
+def beside(earlier: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points measured now, and those measured earlier on more folds than are still in runs/."""
+    found = {point["base"]: point for point in earlier}
+    for point in points:
+        kept = found.get(point["base"])
+        if kept is None or len(kept["folds"]) <= len(point["folds"]):
+            found[point["base"]] = point
+    return list(found.values())
 
 
 def base_words(point: str) -> list[str]:

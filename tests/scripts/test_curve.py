@@ -94,3 +94,10 @@ def test_the_shipped_base_is_what_its_stages_logs_say():
     card = (Path(__file__).parents[2] / "src/clsgen/assets/embedded/README.md").read_text(encoding="utf-8")
     assert f"{parameters / 1e6:.1f} million" in card
     assert f"{tokens / 1e6:.1f} million" in card
+
+
+def test_a_point_stays_where_its_runs_are_gone():
+    earlier = [{"base": "small-33m", "folds": [0, 1, 2]}, {"base": "shipped", "folds": [0]}]
+    now = [{"base": "small-33m", "folds": [0], "is_new": True}, {"base": "shipped", "folds": [0], "is_new": True}]
+    assert measure_curve.beside(earlier, now) == [earlier[0], now[1]]
+    assert measure_curve.beside([], now) == now
