@@ -240,7 +240,8 @@ def learn(built: Built, reason: str, *, also: Sequence[str] = ()) -> None:
     prompts = [built.renderer.prompt(document).ids for document in documents]
     built.model.train()
     for step in range(300):
-        prompt, target = prompts[step % len(prompts)], targets[step % 3 == 2]
+        shift = step // len(prompts)  # each prompt meets both modes
+        prompt, target = prompts[step % len(prompts)], targets[(step + shift) % 3 == 2]
         assert target is not None
         ids = torch.tensor([[*prompt, *target]])
         labels = torch.tensor([[-100] * len(prompt) + target])
