@@ -67,6 +67,7 @@ TEXT_FIGURES = (
     "unparsed_rate",
     "ended_share",
     "quote_share",
+    "boilerplate_share",
 )
 
 

@@ -233,6 +233,17 @@ def test_text_measures_by_hand():
     assert found["distinct_1"]["reason"].startswith("no interval")
 
 
+def test_boilerplate_is_what_other_documents_have_word_for_word():
+    texts = ["Another study.", "another study", "No pain at all.", "No pain at all.", "Well."]
+    rows = [replace(row, explanation=text) for row, text in zip(_binary_rows(5), texts, strict=True)]
+    documents = {row.id: document for row, document in zip(rows, ["a", "b", "c", "c", "d"], strict=True)}
+    found = evaluate(rows, BINARY, settings=SETTINGS, context=Context(documents=documents))["explanations"]
+    assert found["boilerplate_share"]["value"] == pytest.approx(2 / 5)
+    assert found["boilerplate_share"]["n"] == 5
+    alone = evaluate(rows, BINARY, settings=SETTINGS)["explanations"]["boilerplate_share"]
+    assert (alone["value"], alone["reason"]) == (None, "needs the documents")
+
+
 def test_text_measures_without_what_they_need_are_null_with_the_reason():
     found = evaluate(_binary_rows(), BINARY, settings=SETTINGS)["explanations"]
     assert found["readability"]["reason"] == "needs the vocabulary of the training documents"

@@ -160,6 +160,7 @@ def test_shards_are_worth_what_the_same_lines_are(tmp_path: Path, spec: Any) -> 
             "readability",
             "readability_reference",
             "grounding",
+            "boilerplate_share",
             "rouge_l",
             "chrf",
             "blind_agreement",

@@ -140,6 +140,23 @@ def distinct_share(texts: Iterable[str], size: int) -> float:
     return len(set(found)) / len(found) if found else float("nan")
 
 
+def is_boilerplate(texts: Sequence[str], documents: Sequence[str]) -> list[bool]:
+    """Which texts were written, word for word, for another document too.
+
+    Args:
+        texts: Explanations, (N,). Letter case, white space and punctuation are put aside.
+        documents: The document of each, (N,). Rows with equal documents may share a text.
+
+    >>> is_boilerplate(["No pain.", "no pain", "Fever.", "Fever."], ["a", "b", "c", "c"])
+    [True, True, False, False]
+    """
+    wordings = [tuple(words(text)) for text in texts]
+    documents_of: dict[tuple[str, ...], set[str]] = {}
+    for wording, document in zip(wordings, documents, strict=True):
+        documents_of.setdefault(wording, set()).add(document)
+    return [len(documents_of[wording]) > 1 for wording in wordings]
+
+
 def quotes(text: str) -> list[str]:
     """Gives the passages between quotation marks of any kind that have four words or more.
 

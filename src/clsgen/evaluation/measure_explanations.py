@@ -40,6 +40,8 @@ _TEXT = {
     "grounding": "Share of quotes (4 words or more between quotation marks) found in the document, letter case "
     "and white space aside; quotes of all explanations together.",
     "quote_share": "Share of explanations that quote 4 words or more at all.",
+    "boilerplate_share": "Share of explanations that a row with another document has word for word. High where one "
+    "phrase is given as the reason of many texts; templated reference explanations have it too.",
     "repetition": "Share of 4-grams that repeat an earlier one of the same explanation; all explanations together.",
     "length_words": "Mean number of words of an explanation.",
     "distinct_1": "Distinct words over all words of all explanations together. Falls with their number.",
@@ -94,7 +96,7 @@ def explanation_measures(
     measures = (
         _alignment_measures(table, free)
         | _wording(table, rows, vocabulary, documents)
-        | _grounding(table, rows, documents)
+        | _beside_documents(table, rows, documents)
     )
     measures |= _likeness(table, rows, references or {}, vocabulary, documents) | _blind(table, rows, recovered)
     return {name: measures[name] for name in _ALL}
@@ -273,26 +275,33 @@ def _distinct(texts: Sequence[str], size: int) -> Measure:
     )
 
 
-def _grounding(table: Table, rows: IntArray, documents: Mapping[str, str] | None) -> dict[str, Measure]:
+def _beside_documents(table: Table, rows: IntArray, documents: Mapping[str, str] | None) -> dict[str, Measure]:
+    """What an explanation takes from its document, and what it shares with those of other documents."""
     chosen = [table.predictions[i] for i in rows]
-    num_quotes = [len(explanations.quotes(row.explanation or "")) for row in chosen]
+    texts = [row.explanation or "" for row in chosen]
+    num_quotes = [len(explanations.quotes(text)) for text in texts]
     quote_share = Measure(_TEXT["quote_share"], _mean([count > 0 for count in num_quotes], rows))
     if documents is None:
-        return {"grounding": Measure(_TEXT["grounding"], reason="needs the documents"), "quote_share": quote_share}
+        needing = ("grounding", "boilerplate_share")
+        return {name: Measure(_TEXT[name], reason="needs the documents") for name in needing} | {
+            "quote_share": quote_share
+        }
     missing = [row.id for row in chosen if row.id not in documents]
     if missing:
         raise DataError(
             f"evaluate: documents must hold every explained row; got none for {missing[0]!r} ({len(missing)} rows). "
             "Pass the documents that were predicted on."
         )
-    found = [explanations.grounding(row.explanation or "", documents[row.id]).num_found for row in chosen]
+    own = [documents[row.id] for row in chosen]
+    found = [explanations.grounding(text, each).num_found for text, each in zip(texts, own, strict=True)]
     grounding = Measure(
         _TEXT["grounding"],
         _share(found, num_quotes, rows),
         reason="no explanation quotes four words or more",
         extra={"num_quotes": sum(num_quotes)},
     )
-    return {"grounding": grounding, "quote_share": quote_share}
+    boilerplate = Measure(_TEXT["boilerplate_share"], _mean(explanations.is_boilerplate(texts, own), rows))
+    return {"grounding": grounding, "quote_share": quote_share, "boilerplate_share": boilerplate}
 
 
 def _mean(value: ArrayLike, rows: IntArray) -> Statistic:
