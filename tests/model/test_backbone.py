@@ -94,8 +94,8 @@ def hub():
     ("name", "message"),
     [
         ("someone/gated-model", "is gated: access must be granted first. Accept its licence"),
-        ("someone/no-such-model", "must be a directory or a hub id that exists; got 'someone/no-such-model'"),
-        ("not a//name", "must be a directory or a hub id that exists"),
+        ("someone/no-such-model", "must be embedded, a directory or a hub id that exists; got 'someone/no-such-model'"),
+        ("not a//name", "must be embedded, a directory or a hub id that exists"),
     ],
 )
 def test_a_gated_or_missing_model_says_what_to_do(hub, command, tmp_path, monkeypatch, name, message):

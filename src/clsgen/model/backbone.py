@@ -59,13 +59,13 @@ def preflight(name: str, revision: str | None = None) -> Path:
         ) from None
     except (RepositoryNotFoundError, HFValidationError):
         raise ModelError(
-            f"model.backbone must be a directory or a hub id that exists; got {name!r}. Check the spelling, or "
+            f"model.backbone must be embedded, a directory or a hub id that exists; got {name!r}. Check the spelling, or "
             "`hf auth login` if it is private."
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"model.backbone: {name!r} is neither a directory nor in the hub cache, and the hub can't be reached "
-            f"({type(error).__name__}). Give a path, or download it first: hf download {name}."
+            f"({type(error).__name__}). Give a path or embedded, or download it first: hf download {name}."
         ) from None
 
 
