@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,8 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("CLSGEN_SHARED", ROOT.parent / "shared")) / "data"
 ASSET = ROOT / "src" / "clsgen" / "assets" / "embedded"
 WORK = ROOT / "runs" / "base"
+LOGS = ROOT / "docs" / "benchmarks" / "base"
+MINUTES = "End the stage after so many, unfinished; default: when its tokens are read."
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -167,7 +171,7 @@ def instruct(name: str, *, minutes: float) -> None:
     replayed = rows(documents, length=bins["replayed_length"], num_rows=bins["replayed_rows"])
     validation = validation_documents(tokenizer)
     start = last = time.monotonic()
-    num_steps = stage.schedule.num_tokens // stage.schedule.batch_tokens
+    num_steps = stage.schedule.num_steps
     losses = []
     for step in range(num_steps):
         factor = stage.schedule.factor(step)
@@ -203,11 +207,11 @@ def instruct(name: str, *, minutes: float) -> None:
         if now - start > minutes * 60:
             break
     save(model, tokenizer, folder)
-    stage.record(**figures(model, validation, end_id=end_id), is_last=True)
+    stage.finish(step + 1, **figures(model, validation, end_id=end_id))
 
 
 def ship(name: str) -> None:
-    """Write the asset from a stage's weights, which are measured again, and the logs of all stages that led to it."""
+    """Write the asset from a stage's weights, which are measured again; keep the logs of all stages that led to it."""
     plan = load_plan()
     chain = chain_of(plan, name)
     num_tokens = sum(tokens_read(WORK / stage / "log.jsonl") for stage in chain)
@@ -229,6 +233,8 @@ def ship(name: str) -> None:
     measured = figures(load_model(WORK / name), validation_documents(tokenizer), end_id=end_id)
     card["by_position"] = ", ".join(f"{value:.2f} ({band})" for band, value in measured["nats_by_position"].items())
     asset.export(WORK / name, ASSET, end_token=END, facts={"bits_per_byte": measured["bits_per_byte"], "card": card})
+    for stage in chain:
+        shutil.copy(WORK / stage / "log.jsonl", LOGS / f"{stage}.jsonl")
 
 
 def measure(folder: Path) -> None:
@@ -274,14 +280,14 @@ def main() -> None:
     commands.add_parser("tokenizer")
     part = commands.add_parser("pretrain")
     part.add_argument("stage")
-    part.add_argument("--minutes", type=float, default=150)
+    part.add_argument("--minutes", type=float, default=math.inf, help=MINUTES)
     part.add_argument(
         "--set", nargs="*", default=[], dest="changes", help="Settings of a trial: optimizer.is_muon=false"
     )
     part.add_argument("--as", default=None, dest="folder", help="Folder of a trial; default: the stage's name.")
     part = commands.add_parser("instruct")
     part.add_argument("stage")
-    part.add_argument("--minutes", type=float, default=150)
+    part.add_argument("--minutes", type=float, default=math.inf, help=MINUTES)
     part = commands.add_parser("ship")
     part.add_argument("stage")
     part = commands.add_parser("measure")

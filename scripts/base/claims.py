@@ -2,7 +2,7 @@
 
 They are made of labelled questions (evidence_inference), of an abstract's aim and conclusion, and of single sentences
 that say whether something was significant, as they stand or turned into their opposite. A claim about another report is
-asked of the most similar text that it does not come from.
+asked of the most similar text of another article.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ AMONG_WORDS = (300, 1000)
 """Words of a document of several passages, at least."""
 PASSAGE_WORDS = (40, 300)
 """Words of a passage whose sentences are asked about."""
+SAME_ARTICLE = 50
+"""Passages of the corpus that stand no further from each other than this may be of one article."""
 
 _CLAIM_WORDS = (
     "{intervention} is superior or other to {comparator} in terms of {outcome}",
@@ -301,7 +303,7 @@ def of_sentences(documents: Sequence[str]) -> Iterator[Item]:
         if (other := opposite_of(sentence)) is not None
     ]
     numbers = [number for number, _, _ in found]
-    nearest = _nearest([documents[number] for number in numbers], keys=numbers)
+    nearest = _nearest([documents[number] for number in numbers], keys=numbers, apart=SAME_ARTICLE)
     for index, (number, sentence, other) in enumerate(found):
         item = Item(CLAIMS[index % len(CLAIMS)], documents[number], sentence, "", (sentence,), f"passage:{number}")
         yield _judged(item, is_shown=True)
@@ -334,14 +336,22 @@ def _sentences(text: str) -> list[str]:
     return [text[slice(*span)] for span in sentence_spans(text)]
 
 
-def _nearest(documents: Sequence[str], keys: Sequence[Any] | None = None) -> list[int]:
-    """For each document the most similar one of another key."""
+def _nearest(documents: Sequence[str], keys: Sequence[Any] | None = None, *, apart: int = 0) -> list[int]:
+    """For each document the most similar one of another key; numbers as keys differ by more than `apart`.
+
+    Raises:
+        ValueError: A document has none.
+    """
     matrix = TfidfVectorizer(sublinear_tf=True, stop_words="english", min_df=2).fit_transform(documents)
     names = np.asarray(keys if keys is not None else range(len(documents)))
     nearest: list[int] = []
     for start in range(0, len(documents), 1024):
         likeness = np.asarray((matrix[start : start + 1024] @ matrix.T).todense())
-        likeness[names[start : start + 1024, None] == names[None]] = -1
+        own = names[start : start + 1024, None]
+        is_same = np.abs(own - names) <= apart if apart else own == names
+        if is_same.all(axis=1).any():
+            raise ValueError("claims: every document must have one of another article; the corpus has too few.")
+        likeness[is_same] = -1
         nearest += likeness.argmax(1).tolist()
     return nearest
 

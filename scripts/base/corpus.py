@@ -2,7 +2,7 @@
 
 Nothing of CliniFact (any role) may be learned from, nothing of the other tasks' rows outside the train role, and none
 of the documents that bits per byte are measured on. The corpora hold some of them; they are found by their word
-13-grams or whole sentences and left out, with a count.
+13-grams, or by a held-out text that stands in them whole, and left out, with a count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from clsgen.pipeline.rows import load_split
 
 NGRAM_WORDS = 13
 SHORTEST_WORDS = 6
-"""Shorter sentences say too little to tell where they come from."""
+"""Shorter texts say too little to tell where they come from."""
 MOST_SHARED = 2
 """A document that shares more n-grams than this with one held-out text is left out."""
 
@@ -118,12 +118,12 @@ def _task_texts(root: Path) -> Iterator[str]:
 
 
 class HeldOut:
-    """What must not be trained on, as n-grams of words."""
+    """What must not be trained on, as n-grams of words and as whole texts by their first words."""
 
     def __init__(self, root: Path) -> None:
         self._owners: dict[int, list[int]] = {}
         self._names: list[str] = []
-        self._sentences: dict[int, int] = {}
+        self._texts: dict[int, list[tuple[tuple[str, ...], int]]] = {}
         for split in ("train", "validation"):
             for row in read_rows(root, "clinifact", split):
                 self._add("clinifact", (row["title"], row["abstract"]))
@@ -141,21 +141,21 @@ class HeldOut:
         self._names.append(name)
         for text in texts:
             words = _words(text)
-            for gram in _grams(words):
+            for gram in set(_grams(words, NGRAM_WORDS)):
                 self._owners.setdefault(gram, []).append(owner)
             if len(words) >= SHORTEST_WORDS:
-                self._sentences[hash(tuple(words))] = owner
+                self._texts.setdefault(hash(tuple(words[:SHORTEST_WORDS])), []).append((tuple(words), owner))
 
     def found_in(self, text: str) -> str | None:
         """Name of the held-out set that `text` repeats; None where it repeats none."""
         words = _words(text)
-        shared = Counter(owner for gram in _grams(words) for owner in self._owners.get(gram, ()))
+        shared = Counter(owner for gram in set(_grams(words, NGRAM_WORDS)) for owner in self._owners.get(gram, ()))
         if shared and max(shared.values()) > MOST_SHARED:
             return self._names[shared.most_common(1)[0][0]]
-        for sentence in re.split(r"(?<=[.!?])\s+", text):
-            part = _words(sentence)
-            if (owner := self._sentences.get(hash(tuple(part)))) is not None:
-                return self._names[owner]
+        for start, gram in enumerate(_grams(words, SHORTEST_WORDS)):
+            for held_out, owner in self._texts.get(gram, ()):
+                if tuple(words[start : start + len(held_out)]) == held_out:
+                    return self._names[owner]
         return None
 
 
@@ -163,8 +163,8 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _grams(words: Sequence[str]) -> set[int]:
-    return {hash(tuple(words[start : start + NGRAM_WORDS])) for start in range(len(words) - NGRAM_WORDS + 1)}
+def _grams(words: Sequence[str], size: int) -> list[int]:
+    return [hash(tuple(words[start : start + size])) for start in range(len(words) - size + 1)]
 
 
 class Tokens(NamedTuple):

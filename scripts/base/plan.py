@@ -46,7 +46,7 @@ def kind_of(stage: dict[str, Any]) -> str:
 
 
 def change(plan: dict[str, Any], stage: dict[str, Any], changes: list[str]) -> None:
-    """Change settings of a stage, or of the model, in place.
+    """Change settings of a stage, or of the model that it begins with, in place.
 
     Args:
         plan: The file.
@@ -54,11 +54,13 @@ def change(plan: dict[str, Any], stage: dict[str, Any], changes: list[str]) -> N
         changes: `schedule.num_tokens=800000`, `model.width=256`, `seed=5`.
 
     Raises:
-        PlanError: There is no such setting, or the value is of another kind.
+        PlanError: There is no such setting, the value is of another kind, or the stage goes on with an earlier model.
     """
     for text in changes:
         path, _, value = text.partition("=")
         *parts, field = path.split(".")
+        if parts[:1] == ["model"] and stage["init"] is not None:
+            raise PlanError(f"--set {text}: this stage goes on with the model of {stage['init']}; change it there.")
         target: Any = plan if parts[:1] == ["model"] else stage
         for part in parts:
             target = target.get(part) if isinstance(target, dict) else None
@@ -76,13 +78,15 @@ def start_of(stage: dict[str, Any], plan: dict[str, Any], work: Path) -> Path:
     """The folder that a stage starts from: an earlier stage's, or the tokenizer's.
 
     Raises:
-        PlanError: It is not built yet.
+        PlanError: It is not built yet, or the earlier stage did not come to its end.
     """
     name = stage["init"]
     folder = work / (name or "tokenizer")
     if not (folder / "tokenizer.json").exists():
         command = "tokenizer" if name is None else f"{kind_of(plan['stages'][name])} {name}"
         raise PlanError(f"{folder} is not built. Run first: python scripts/build_base.py {command}")
+    if name is not None:
+        tokens_read(folder / "log.jsonl")
     return folder
 
 
@@ -102,5 +106,5 @@ def tokens_read(log: Path) -> int:
     """
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     if not lines or not lines[-1].get("is_last"):
-        raise PlanError(f"{log} holds no finished run. Train the stage first.")
+        raise PlanError(f"{log} holds no finished run. Train the stage to its end first.")
     return int(lines[-1]["tokens"])

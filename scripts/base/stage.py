@@ -47,9 +47,14 @@ class Schedule:
     decay_share: float
     floor: float = 0.0
 
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps."""
+        return self.num_tokens // self.batch_tokens
+
     def factor(self, step: int) -> float:
         """Learning-rate factor of an optimizer step, counted from 0."""
-        total = self.num_tokens // self.batch_tokens
+        total = self.num_steps
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         left = (total - step) / max(1.0, total * self.decay_share)
         return min(warm, max(self.floor, min(1.0, left))) if self.decay_share else warm
@@ -174,6 +179,11 @@ class Stage:
         self.num_tokens += rows.numel() - len(rows)
         return total / share
 
+    def finish(self, num_steps: int, **values: Any) -> None:
+        """The log's last line: `is_last` after every step of the schedule, `is_cut` after fewer."""
+        is_last = num_steps == self.schedule.num_steps
+        self.record(**values, **({"is_last": True} if is_last else {"is_cut": True}))
+
     def record(self, **values: Any) -> None:
         """Append a line to the log and print it."""
         line = json.dumps({"tokens": self.num_tokens, **values})
@@ -192,13 +202,16 @@ def run_packed(
     every_seconds: float = 600.0,
     limit_seconds: float = math.inf,
 ) -> None:
-    """Run a stage on packed rows, measuring and saving every so often and at its end."""
+    """Run a stage on packed rows, measuring and saving every so often and at its end.
+
+    Where `limit_seconds` ends it early, the log's last line says `is_cut`, and the stage is not finished.
+    """
     schedule = stage.schedule
     start = last = time.monotonic()
     losses: list[float] = []
     batches: Iterator[np.ndarray] | None = None
     length = 0
-    for step in range(schedule.num_tokens // schedule.batch_tokens):
+    for step in range(schedule.num_steps):
         if schedule.length(step) != length:
             length = schedule.length(step)
             batches = make_rows(length, schedule.batch_tokens // length, step)
@@ -216,4 +229,4 @@ def run_packed(
         if now - start > limit_seconds:
             break
     save()
-    stage.record(**figures(stage.model, validation, end_id=end_id), is_last=True)
+    stage.finish(step + 1, **figures(stage.model, validation, end_id=end_id))

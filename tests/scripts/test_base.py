@@ -1,5 +1,6 @@
 """The pieces that train the embedded base model, each against an independent computation."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from base.corpus import DEALT, TEST_TEXTS, HeldOut, Tokens, other_rows
 from base.item import Item
 from base.optimizer import Masters
 from base.packing import joined, rows, stream
-from base.stage import Schedule, bits_per_byte, nats_by_position
+from base.stage import Schedule, Stage, bits_per_byte, nats_by_position, run_packed
 from clsgen.config.data import DataSettings
 from clsgen.pipeline.rows import load_split
 
@@ -133,6 +134,33 @@ def test_schedule_warms_up_holds_and_falls():
     assert [schedule.length(step) for step in (0, 49, 50, 99)] == [8, 8, 16, 16]
 
 
+@pytest.mark.parametrize(("limit_seconds", "last"), [(math.inf, "is_last"), (-1.0, "is_cut")])
+def test_a_stage_is_finished_after_all_of_its_steps_alone(tmp_path, monkeypatch, limit_seconds, last):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    model = tiny(kernels.ATTENTION).bfloat16()
+    masters = Masters(model, matrix_rate=0.02, other_rate=0.006, decay=0.1)
+    schedule = Schedule(
+        num_tokens=96, batch_tokens=32, micro_tokens=32, lengths=((1.0, 16),), warmup_steps=1, decay_share=0.5
+    )
+    stage = Stage(model, masters, schedule, tmp_path / "log.jsonl")
+    generator = np.random.default_rng(0)
+    blocks = iter(generator.integers(2, 50, size=(3, 2, 17)))
+    validation = [(generator.integers(2, 50, size=4200).tolist(), 9000)]
+    run_packed(
+        stage,
+        lambda length, num_rows, step: blocks,
+        end_id=END,
+        validation=validation,
+        save=lambda: None,
+        limit_seconds=limit_seconds,
+    )
+    line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert line[last] is True
+    assert ("is_last" in line) + ("is_cut" in line) == 1
+    assert line["tokens"] == (96 if last == "is_last" else 32)
+    assert line["bits_per_byte"] == pytest.approx(bits_per_byte(model, validation, end_id=END), abs=1e-4)
+
+
 def test_bins_hold_every_row_once_and_decisions_stand_before_the_reason():
     generator = np.random.default_rng(0)
     made = [
@@ -194,7 +222,8 @@ def test_no_text_of_a_row_outside_the_train_role_is_read(shared_data):
         assert len(apart) > 100
         for row in apart:
             texts = [str(row[field] or "") for field in TEST_TEXTS[task]]
-            missed = [text for text in texts if len(text.split()) >= 8 and held_out.found_in(text) is None]
+            within = [f"and before {text} some more words" for text in texts if len(text.split()) >= 8]
+            missed = [text for text in within if held_out.found_in(text) is None]
             assert not missed, (task, row["id"], missed)
 
 
@@ -281,16 +310,19 @@ def test_sentences_are_asked_both_ways_so_that_a_claim_tells_nothing_of_its_labe
     ] + [
         f"{filler}There was no significant difference in nausea between the two groups. Passage {n}." for n in range(3)
     ]
+    apart = [f"{filler}Nothing was counted on ward {number}." for number in range(claims.SAME_ARTICLE)]
+    texts = [*texts[:3], *apart, *texts[3:]]
     found = list(claims.of_sentences(texts))
     verdicts = [(item.question, item.spec.labels.index(item.label)) for item in found]
     denied = {"Pain scores were significantly lower with the block at every hour.": 0}
     for text, label in denied.items():
         assert (text, label) in verdicts
         assert (claims.opposite_of(text), 1) in verdicts
-    assert [label for _, label in verdicts].count(0) == [label for _, label in verdicts].count(1) == len(texts)
+    assert [label for _, label in verdicts].count(0) == [label for _, label in verdicts].count(1) == 6
     elsewhere = [item for item in found if item.label == item.spec.labels[2]]
-    assert len(elsewhere) == len(texts)
-    assert all(item.document != texts[int(item.group.split(":")[1])] for item in elsewhere)
+    assert len(elsewhere) == 6
+    for item in elsewhere:  # a neighbour, of the same article for all that is known, would be the more similar
+        assert abs(texts.index(item.document) - int(item.group.split(":")[1])) > claims.SAME_ARTICLE
 
 
 def test_held_out_texts_are_found_and_others_are_not(shared_data):

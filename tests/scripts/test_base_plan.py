@@ -50,6 +50,24 @@ def test_a_setting_that_is_not_there_or_of_another_kind_is_named(whole, text):
         plan.change(whole, plan.stage_of(whole, "pretrain-1"), [text])
 
 
+def test_a_later_stage_has_the_model_that_it_goes_on_with(whole):
+    with pytest.raises(plan.PlanError, match="goes on with the model of pretrain-1"):
+        plan.change(whole, plan.stage_of(whole, "pretrain-2"), ["model.width=256"])
+
+
+def test_a_stage_starts_from_a_finished_one_alone(whole, tmp_path):
+    stage, folder = plan.stage_of(whole, "pretrain-2"), tmp_path / "pretrain-1"
+    with pytest.raises(plan.PlanError, match="build_base.py pretrain pretrain-1"):
+        plan.start_of(stage, whole, tmp_path)
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "log.jsonl").write_text('{"tokens": 70, "is_cut": true}\n')
+    with pytest.raises(plan.PlanError, match="no finished run"):
+        plan.start_of(stage, whole, tmp_path)
+    (folder / "log.jsonl").write_text('{"tokens": 70, "is_last": true}\n')
+    assert plan.start_of(stage, whole, tmp_path) == folder
+
+
 def test_tokens_are_those_of_the_last_run_which_has_to_be_finished(tmp_path):
     log = tmp_path / "log.jsonl"
     with pytest.raises(plan.PlanError, match="no finished run"):

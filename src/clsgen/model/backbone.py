@@ -59,8 +59,8 @@ def preflight(name: str, revision: str | None = None) -> Path:
         ) from None
     except (RepositoryNotFoundError, HFValidationError):
         raise ModelError(
-            f"model.backbone must be embedded, a directory or a hub id that exists; got {name!r}. Check the spelling, or "
-            "`hf auth login` if it is private."
+            f"model.backbone must be embedded, a directory or a hub id that exists; got {name!r}. Check the spelling, "
+            "or `hf auth login` if it is private."
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise ModelError(
