@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from clsgen.artifacts import write_json_atomic, write_text_atomic
 from clsgen.data.explanations import vocabulary_of
 from clsgen.data.predictions import read_predictions, to_record
+from clsgen.evaluation.evaluate import Context
 from clsgen.evaluation.seeds import compare, spread, summarise
 from clsgen.pipeline.baselines import Baseline, Judged, baseline_predictions
 from clsgen.pipeline.folder import RunFolder
@@ -114,7 +115,11 @@ def measure(arguments: argparse.Namespace) -> None:
         _train_texts([folder_of(runs, jobs[0]._replace(seed=arguments.seeds[0], fold=fold)) for fold in folds])
     )
     tested = [row for fold in folds for row in RunFolder(folder_of(runs, jobs[0]._replace(fold=fold))).rows("test")]
-    documents = {row.id: row.document for row in tested}
+    context = Context(
+        documents={row.id: row.document for row in tested},
+        vocabulary=known,
+        references={row.id: row.explanation for row in tested if row.explanation},
+    )
     result: dict[str, Any] = {
         "name": arguments.name,
         "split": split,
@@ -130,8 +135,7 @@ def measure(arguments: argparse.Namespace) -> None:
         "shared_with_test": json.loads(RunFolder(first).manifest.read_text())["shared_with_test"],
         "commands": [" ".join(["python scripts/measure_results.py run", *sys.argv[2:]])],
         "methods": {
-            method: summarise(rows, spec, settings=settings, vocabulary=known, documents=documents)
-            for method, rows in found.items()
+            method: summarise(rows, spec, settings=settings, context=context) for method, rows in found.items()
         },
         "differences": {
             f"{ours} - {theirs}": compare(found[ours], found[theirs], spec, settings=settings, names=COMPARED)

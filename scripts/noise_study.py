@@ -23,6 +23,7 @@ from clsgen.artifacts import write_json_atomic
 from clsgen.config.load import load_config
 from clsgen.data.explanations import vocabulary_of_rows
 from clsgen.data.predictions import read_predictions
+from clsgen.evaluation.evaluate import Context
 from clsgen.evaluation.seeds import compare, summarise
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
@@ -123,7 +124,10 @@ def judged(seeds: Sequence[int]) -> dict[str, Any]:
         "errors": {"right": dict(ERRORS.right), "made_up": ERRORS.made_up, "when_told": ERRORS.made_up_when_told},
         "methods": {
             strategy: summarise(
-                rows, spec, settings=settings, vocabulary=words_of(strategy, seeds[0]), documents=documents
+                rows,
+                spec,
+                settings=settings,
+                context=Context(documents=documents, vocabulary=words_of(strategy, seeds[0])),
             )
             for strategy, rows in found.items()
         },

@@ -9,7 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from clsgen.config.prediction import EvaluateSettings
+from clsgen.data.explanations import vocabulary_of
 from clsgen.errors import DataError
+from clsgen.evaluation.evaluate import Context
 from clsgen.evaluation.seeds import compare, spread, summarise
 from clsgen.types import Prediction, TaskSpec
 
@@ -63,6 +65,16 @@ def test_a_text_figure_without_anything_to_count_is_null_for_its_seed():
     found = summarise(words, SPEC, settings=SETTINGS)["distinct_2"]
     assert found["seeds"] == [None, pytest.approx(1 / 60)]  # a single word has no pair
     assert found["value"] is None
+
+
+def test_what_the_explanations_are_measured_with_is_used():
+    rows = [replace(row, mode="free", explanation="One two.", has_ended=True) for row in predictions(1)]
+    references = {row.id: "It rained all of the day and the night." for row in rows[:30]}
+    words = vocabulary_of(references.values())
+    context = Context(documents={row.id: row.id for row in rows}, vocabulary=words, references=references)
+    found = summarise([rows, rows], SPEC, settings=SETTINGS, context=context)
+    assert found["readability_reference"]["value"] == 1.0
+    assert (found["readability"]["value"], found["boilerplate_share"]["value"]) == (0.0, 1.0)
 
 
 def test_a_paired_difference_is_that_of_the_means():

@@ -12,6 +12,7 @@ import numpy as np
 from clsgen.config.prediction import EvaluateSettings
 from clsgen.errors import DataError
 from clsgen.evaluation.arrays import FloatArray
+from clsgen.evaluation.evaluate import Context
 from clsgen.evaluation.intervals import Statistic, cluster_bootstrap, draw_groups
 from clsgen.evaluation.measure_explanations import explanation_measures
 from clsgen.evaluation.measure_probability import probability_measures
@@ -28,8 +29,7 @@ def summarise(
     spec: TaskSpec,
     *,
     settings: EvaluateSettings,
-    vocabulary: frozenset[str] | None = None,
-    documents: Mapping[str, str] | None = None,
+    context: Context | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Mean over seeds of every figure, its interval over test rows, and each seed's own value.
 
@@ -37,8 +37,7 @@ def summarise(
         seeds: One set of predictions a seed, all of the same rows.
         spec: The task.
         settings: Draws, confidence, bins, seed of the bootstrap.
-        vocabulary: Words of the training rows, for readability.
-        documents: Document by id, for readability and grounding.
+        context: What the explanations are measured with: documents, vocabulary, references.
 
     Returns:
         By name what `entries` gives, and `seeds`: the value of each seed (null where undefined).
@@ -46,9 +45,12 @@ def summarise(
     Raises:
         DataError: The seeds' rows differ.
     """
-    tables = _tables(seeds, spec)
+    tables, known = _tables(seeds, spec), context or Context()
     measured = [
-        probability_measures(table, settings) | explanation_measures(table, documents=documents, vocabulary=vocabulary)
+        probability_measures(table, settings)
+        | explanation_measures(
+            table, documents=known.documents, vocabulary=known.vocabulary, references=known.references
+        )
         for table in tables
     ]
     draws = draw_groups(tables[0].group, tables[0].label_N, num_draws=settings.num_bootstrap, seed=settings.seed)

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from clsgen.artifacts import make_folder, write_json_atomic
 from clsgen.config.run import RunConfig
-from clsgen.data.explanations import vocabulary_of_rows
 from clsgen.errors import ConfigError, DataError
 from clsgen.evaluation.auroc_interval import auroc_difference
+from clsgen.evaluation.evaluate import Context
 from clsgen.evaluation.seeds import compare as differences_of
 from clsgen.evaluation.seeds import summarise
 from clsgen.evaluation.table import tabulate
 from clsgen.pipeline.compare_methods import METHODS, Method, Outcome, Work
 from clsgen.pipeline.endpoint import Endpoint
+from clsgen.pipeline.evaluate import context_of
 from clsgen.report.comparison import DEFAULT, SHOWN, TEXTS
 from clsgen.types import Prediction, TaskSpec
 
 COMPARED = ("auroc", "auprc", "brier", "log_loss", "accuracy")
 _MIN_ROWS = 20
 """Of a method that answers for some rows only: fewer rows than these are not judged."""
-
-
-class Texts(NamedTuple):
-    """Words of the train rows, and the test documents by id."""
-
-    vocabulary: frozenset[str]
-    documents: Mapping[str, str]
 
 
 def compare_run(
@@ -67,7 +61,7 @@ def compare_run(
     found = {name: [work.outcome(name, seed) for seed in (seeds if method.has_seed else seeds[:1])]
              for name, method in chosen.items()}  # fmt: skip
     spec = work.spec
-    texts = Texts(vocabulary_of_rows(work.roles["train"]), {row.id: row.document for row in work.roles["test"]})
+    context = context_of(work.roles["test"], work.roles["train"])
     ours = [outcome.predictions for outcome in found["clsgen"]]
     result: dict[str, Any] = {
         "seeds": seeds,
@@ -77,7 +71,7 @@ def compare_run(
         "positive": spec.positive,
         "predictions_sha256": found["clsgen"][0].notes["predictions_sha256"],
         "compared": list(COMPARED),
-        "methods": {name: _method(outcomes, spec, config, texts) for name, outcomes in found.items()},
+        "methods": {name: _method(outcomes, spec, config, context) for name, outcomes in found.items()},
         "differences": {
             name: _differences(ours, [each.predictions for each in outcomes], spec, config)
             for name, outcomes in found.items()
@@ -114,7 +108,7 @@ def _is_judged(outcomes: Sequence[Outcome]) -> bool:
     return all(len(outcome.predictions) >= _MIN_ROWS for outcome in outcomes)
 
 
-def _method(outcomes: Sequence[Outcome], spec: TaskSpec, config: RunConfig, texts: Texts) -> dict[str, Any]:
+def _method(outcomes: Sequence[Outcome], spec: TaskSpec, config: RunConfig, context: Context) -> dict[str, Any]:
     """Figures of one method; those without a value are left out of the tables, and say why here."""
     notes = {"seconds": [outcome.seconds for outcome in outcomes], "notes": [outcome.notes for outcome in outcomes]}
     if not _is_judged(outcomes):
@@ -124,8 +118,7 @@ def _method(outcomes: Sequence[Outcome], spec: TaskSpec, config: RunConfig, text
         [outcome.predictions for outcome in outcomes],
         spec,
         settings=config.evaluate,
-        vocabulary=texts.vocabulary,
-        documents=texts.documents,
+        context=context,
     )
     perplexities: list[Any] = [outcome.notes.get("perplexity") for outcome in outcomes]
     explanations = {name: found[name] for name in TEXTS if name in found and found[name]["n"]}
