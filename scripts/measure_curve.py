@@ -72,14 +72,31 @@ def main() -> None:
     file = KEPT / f"{arguments.name}.json"
     earlier = json.loads(file.read_text(encoding="utf-8"))["points"] if file.exists() else []
     points = [*(measured(arguments.name, point) for point in POINTS if is_made(point)), shipped(arguments.name)]
+    shared = on_shared_folds(arguments.name, points)
     result = {
         "name": arguments.name,
-        "commands": [" ".join(["python scripts/measure_curve.py", *sys.argv[1:]])],
+        "shared_folds": shared,
+        "commands": [f"python scripts/measure_curve.py {arguments.config} --name {arguments.name}"],
         "points": beside(earlier, points),
     }
     KEPT.mkdir(parents=True, exist_ok=True)
     write_json_atomic(file, result)
     print(table(result))
+
+
+def on_shared_folds(name: str, points: Sequence[dict[str, Any]]) -> list[int]:
+    """Give each measured point what it has over others on the folds that all of them have; returns these.
+
+    Folds are not equally hard: points that stand on other folds are compared on the shared ones alone.
+    """
+    trained = [point for point in points if point["folds"]]
+    shared = sorted(set.intersection(*(set(point["folds"]) for point in trained))) if trained else []
+    for point in trained if shared else []:
+        is_shipped = point["base"] == SHIPPED
+        folders = shipped_folders(name) if is_shipped else point_folders(name, point["base"])
+        found = figures_of([folders[fold] for fold in shared], [shipped_folders(name)[fold] for fold in shared])
+        point["shared"] = {"folds": shared, "less": found["less"]}
+    return shared
 
 
 def beside(earlier: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,18 +144,22 @@ def fold_folder(name: str, point: str, fold: int) -> Path:
     return folder_of(RUNS / name / "curve", Job(point, 0, fold))
 
 
+def point_folders(name: str, point: str) -> list[Path]:
+    """Run directories of a point's folds, trained or not."""
+    return [fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]
+
+
 def measured(name: str, point: str) -> dict[str, Any]:
     """What a point's base is, and the figures of the folds that are trained."""
     log = base_log(point)
     LOGS.mkdir(parents=True, exist_ok=True)
     shutil.copy(BASES / f"curve-{point}" / "log.jsonl", LOGS / f"{point}.jsonl")
-    trained = [fold_folder(name, point, fold) for fold in range(NUM_FOLDS)]
     return {
         "base": point,
         "parameters": log[0]["parameters"],
         "tokens": log[-1]["tokens"],
         "bits_per_byte": log[-1]["bits_per_byte"],
-        **figures_of(trained, shipped_folders(name)),
+        **figures_of(point_folders(name, point), shipped_folders(name)),
     }
 
 
@@ -192,7 +213,10 @@ def figures_of(folders: Sequence[Path], beside: Sequence[Path]) -> dict[str, Any
 
 
 def table(result: dict[str, Any]) -> str:
-    """The points as Markdown, small bases first."""
+    """The points as Markdown, small bases first; where they stand on other folds, on the shared ones too."""
+    shared = result["shared_folds"]
+    differ = len({len(point["folds"]) for point in result["points"] if point["folds"]}) > 1
+    of_shared = f"folds {' and '.join(map(str, shared))}" if shared and differ else ""
     lines = [
         f"## {result['name']}: bases of other sizes, and that have read less or more",
         "",
@@ -204,6 +228,7 @@ def table(result: dict[str, Any]) -> str:
         *header(
             ["base", "parameters", "tokens read", "bits per byte", "folds", "AUROC", "Brier"]
             + [f"less {other}" for other in BESIDE]
+            + ([f"less TF-IDF on {of_shared}"] if of_shared else [])
         ),
     ]
     for point in sorted(result["points"], key=lambda point: (point["parameters"], point["tokens"])):
@@ -211,6 +236,9 @@ def table(result: dict[str, Any]) -> str:
         cells += [f"{point['bits_per_byte']:.3f}", f"{len(point['folds'])} of {NUM_FOLDS}"]
         cells += [cell(point["figures"][name]) if point["folds"] else "not measured" for name in FIGURES]
         cells += [difference(point["less"].get(other)) for other in BESIDE]
+        own = point.get("shared", {})
+        less = own["less"] if own.get("folds") == shared else {}
+        cells += [difference(less.get("TF-IDF"))] if of_shared else []
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -50,6 +52,10 @@ def folds(num: int) -> list[Path]:
     return folders
 
 
+def told(points: list[dict[str, Any]], *, shared: list[int]) -> str:
+    return measure_curve.table({"name": "notes", "commands": [], "shared_folds": shared, "points": points})
+
+
 def auroc(folders: list[Path]) -> float:
     rows = [row for folder in folders for row in read_predictions(folder / "predictions.jsonl")]
     return float(roc_auc_score([row.label == "yes" for row in rows], [row.probs["yes"] for row in rows]))
@@ -68,15 +74,45 @@ def test_a_points_figures_are_those_of_its_folds_together(base_log, num):
         assert point["less"][other]["difference"] == pytest.approx(wanted - turned)
     assert (point["parameters"], point["tokens"], point["bits_per_byte"]) == (7_570_000, 32_997_376, 0.97)
     assert (measure_curve.LOGS / "small-33m.jsonl").read_text(encoding="utf-8").count("\n") == 2
-    line = measure_curve.table({"name": "notes", "commands": [], "points": [point]}).splitlines()[-1]
+    line = measure_curve.table({"name": "notes", "commands": [], "shared_folds": [], "points": [point]}).splitlines()[
+        -1
+    ]
     assert line.startswith(f"| small-33m | 7.6 million | 33.0 million | 0.970 | {num} of 5 | {wanted:.3f} (")
 
 
 def test_a_base_that_nothing_was_trained_from_says_so(base_log):
     point = measure_curve.measured("notes", "small-33m")
-    line = measure_curve.table({"name": "notes", "commands": [], "points": [point]}).splitlines()[-1]
+    line = measure_curve.table({"name": "notes", "commands": [], "shared_folds": [], "points": [point]}).splitlines()[
+        -1
+    ]
     start = "| small-33m | 7.6 million | 33.0 million | 0.970 | 0 of 5 | not measured | not measured |"
     assert line.split() == [*start.split(), "|", "|", "|"]
+
+
+def test_points_on_other_folds_are_compared_on_the_shared_ones(base_log):
+    folders = folds(5)
+    for folder in measure_curve.shipped_folders("notes"):
+        for name in ("config.yaml", "metrics.json"):
+            shutil.copy(folders[0] / name, folder / name)
+        shutil.copytree(folders[0] / "model", folder / "model")
+    for folder in folders[2:]:
+        (folder / "metrics.json").unlink()
+    points = [measure_curve.measured("notes", "small-33m"), {"base": "large-33m", "folds": []}]
+    shipped = measure_curve.shipped_folders("notes")
+    points.append({"base": "shipped", **measure_curve.figures_of(shipped, shipped)})
+    assert [point["folds"] for point in points] == [[0, 1], [], [0, 1, 2, 3, 4]]
+    assert measure_curve.on_shared_folds("notes", points) == [0, 1]
+    of_all, of_two = auroc(shipped) - auroc(folders), auroc(shipped[:2]) - auroc(folders[:2])
+    assert points[2]["less"]["TF-IDF"]["difference"] == pytest.approx(of_all)
+    assert points[2]["shared"]["less"]["TF-IDF"]["difference"] == pytest.approx(of_two)
+    assert points[0]["shared"]["less"]["shipped"]["difference"] == pytest.approx(-of_two)
+    assert abs(of_all - of_two) > 1e-4
+    assert "shared" not in points[1]
+    facts = {"parameters": 7_570_000, "tokens": 1, "bits_per_byte": 1.0}
+    points = [facts | point for point in points if point["folds"]]
+    table = told(points, shared=[0, 1])
+    assert "less TF-IDF on folds 0 and 1 |" in table
+    assert f"{of_two:+.3f} (" in next(line for line in table.splitlines() if line.startswith("| shipped"))
 
 
 def test_a_base_is_made_when_its_last_run_ended(base_log):
