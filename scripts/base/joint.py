@@ -223,7 +223,7 @@ def batches(
 def epochs(
     sources: Mapping[str, list[Item]], weights: Mapping[str, float], generator: np.random.Generator
 ) -> Iterator[Item]:
-    """Items without end, each source `weight` times a pass, in a new order each pass; no weight is 0."""
+    """Items without end, each source `weight` times a pass, in a new order each pass; without a weight, never."""
     by_source: dict[str, list[Item]] = defaultdict(list, {name: list(rows) for name, rows in sources.items()})
     while True:
         order: list[Item] = []

@@ -33,7 +33,7 @@ def stream(
 
 
 def joined(tokens: Tokens, *, num: int, between: int) -> Tokens:
-    """Every `num` documents as one, `between` after each but the last: paragraphs of an article, in its order."""
+    """Every `num` documents as one, `between` after each but the last: lines in their order, most of one article."""
     parts = np.split(tokens.ids, tokens.bounds[1:-1])
     found = []
     for start in range(0, len(parts), num):
