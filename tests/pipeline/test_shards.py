@@ -55,7 +55,7 @@ def predicted(run: Path, rows: Sequence[Example], folder: Path) -> tuple[str, st
     """A file of rows, and a folder of what the run's model says of them."""
     source = folder / "site.jsonl"
     source.write_text("".join(json.dumps({"text": row.document, "label": row.label}) + "\n" for row in rows))
-    columns = columns_of(run / "model")
+    columns = columns_of(run / "model", str(source))
     classifier = Classifier.from_pretrained(run)
     plan = plan_blocks(str(source), columns, labels=classifier.labels, block_rows=16)
     job = Job(

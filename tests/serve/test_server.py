@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import tiny
 from clsgen.errors import ConfigError
 from clsgen.inference.predictor import Classifier
+from clsgen.serve import settings as settings_module
 from clsgen.serve.guard import Gate, Guard
 from clsgen.serve.process import log_lines
 from clsgen.serve.settings import ServeSettings
@@ -404,6 +406,25 @@ def test_what_can_not_be_served_so_is_said(
     assert result.exit_code != 0
     assert isinstance(result.exception, ConfigError)
     assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("words", [["serve", "org/model"], ["review", "serve", "study"]])
+def test_without_its_packages_serving_says_what_to_install(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    from importlib.util import find_spec
+
+    from typer.testing import CliRunner
+
+    from clsgen.cli.main import app
+
+    monkeypatch.setattr(settings_module, "find_spec", lambda name: None if name == "structlog" else find_spec(name))
+    with monkeypatch.context() as patch:
+        for name in [name for name in sys.modules if name.startswith(("clsgen.serve.", "structlog"))]:
+            if name != settings_module.__name__:
+                patch.delitem(sys.modules, name)
+        patch.setitem(sys.modules, "structlog", None)  # an import of it fails
+        result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception) == "serve: structlog must be installed. Run: pip install 'clsgen[serve]'"
 
 
 @pytest.mark.parametrize("has_begun", [False, True])

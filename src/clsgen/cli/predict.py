@@ -68,7 +68,7 @@ def predict(
     wanted = Wanted(explain, mode, _prior(prior))
     _check_engine(engine, workers, endpoint)
     folder = find_model(model, revision)
-    work = Work(folder, source, output, columns_of(folder).model_copy(update=columns), wanted, base)
+    work = Work(folder, source, output, columns_of(folder, source).model_copy(update=columns), wanted, base)
     if engine == "ray":
         with row_progress("predicting") as on_progress:
             _tell(predict_many(work, num_workers=workers, on_progress=on_progress), output)
@@ -157,7 +157,7 @@ def _predict_here(place: Here, columns: Mapping[str, object], wanted: Wanted, *,
             model,
             source,
             output,
-            columns=columns_of(model).model_copy(update=columns),
+            columns=columns_of(model, source).model_copy(update=columns),
             explain=explain,
             mode=mode,
             prior=prior,

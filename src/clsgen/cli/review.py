@@ -48,9 +48,11 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0: any that is free.")] = 8001,
 ) -> None:
     """Let reviewers answer in a browser; every choice is kept at once."""
+    from clsgen.serve.settings import ServeSettings, check_packages
+
     quiet_libraries()
+    check_packages()
     from clsgen.serve.review.server import serve_study
-    from clsgen.serve.settings import ServeSettings
 
     settings = ServeSettings(host=host, port=port, names=("*",), drain_s=10.0)  # a token is asked for
     if not settings.is_loopback:

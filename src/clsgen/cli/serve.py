@@ -42,13 +42,15 @@ def serve(
     revision: Revision = None,
 ) -> None:
     """Answer requests with the probability first, then the reason; SIGTERM ends what is in flight and exits 0."""
+    from clsgen.serve.settings import ServeSettings, check_packages
+
     quiet_libraries()
+    check_packages()
     if new_key:
         _make_key(keys)
         return
     from clsgen.inference.predictor import Classifier
     from clsgen.serve.server import serve as run
-    from clsgen.serve.settings import ServeSettings
 
     settings = ServeSettings(
         host=host,

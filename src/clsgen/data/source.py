@@ -73,6 +73,24 @@ def _shard_rows(files: Sequence[Path]) -> Iterator[tuple[str, RawRow]]:
     return ((location, row) for location, row, _ in ShardReader(files).rows())
 
 
+def columns_there(path: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Which of some columns a source has, in any of its rows: a jsonl file may leave out what a row lacks.
+
+    Args:
+        path: As for `read_rows`.
+        names: The columns.
+
+    Raises:
+        DataError: As for `read_rows`.
+    """
+    missing = set(names)
+    for _, row in read_rows(path) if missing else ():
+        missing -= row.keys()
+        if not missing:
+            break
+    return tuple(name for name in names if name not in missing)
+
+
 def as_text(value: object) -> str | None:
     """A value as text, spelt as JSON spells it; None for null and NaN.
 

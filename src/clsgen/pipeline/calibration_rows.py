@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsgen.artifacts import sha256_of
-from clsgen.config.data import ColumnSettings
 from clsgen.data.prediction_columns import are_predictions, read_logits
 from clsgen.data.shards import is_shards, shard_files
-from clsgen.data.source import read_examples, read_rows
+from clsgen.data.source import read_examples
 from clsgen.data.split import components
 from clsgen.data.ties import text_digest
 from clsgen.errors import CalibrationError, LeakError, RestrictedError
@@ -82,7 +81,8 @@ def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> tuple
     else:
         if spec.is_restricted and not Path(on).exists():
             raise RestrictedError("calibrate: a restricted model takes rows from a local file only. Give a path.")
-        found = read_examples(on, _site_columns(folder, on), labels=spec.labels)
+        columns = columns_of(folder.model, on).model_copy(update={"subgroups": ()})
+        found = read_examples(on, columns, labels=spec.labels)
         rows = list(found.examples)
         dropped.update(found.dropped)
         _refuse_seen(on, [text_digest(row) for row in rows], folder, groups=[row.groups for row in rows])
@@ -91,13 +91,6 @@ def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> tuple
         raise CalibrationError(_NO_LABEL)
     dropped["unlabelled"] += len(rows) - len(labelled)
     return labelled, {reason: count for reason, count in dropped.items() if count}
-
-
-def _site_columns(folder: RunFolder, on: str) -> ColumnSettings:
-    """The run's columns: of those that tie rows together the ones that another site has, and none to be judged by."""
-    _, first = next(read_rows(on), ("", {}))
-    group = tuple(name for name in folder.config().data.columns.group if name in first)
-    return columns_of(folder.model).model_copy(update={"subgroups": (), "group": group})
 
 
 def digest_of(on: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from clsgen.artifacts import MANIFEST, model_record, read_record
 from clsgen.config.data import ColumnSettings
 from clsgen.config.load import load_config
+from clsgen.data.source import columns_there
 from clsgen.types import TaskSpec
 
 _FITTED_LATER = ("calibrator.json", "decision.json", "similar.json", "README.md")
@@ -45,10 +46,18 @@ class ModelFolder:
         return hashlib.sha256("".join(kept).encode()).hexdigest()
 
 
-def columns_of(model: Path) -> ColumnSettings:
+def columns_of(model: Path, source: str) -> ColumnSettings:
     """Where a model's run found text, question, label and id; the default mapping where no run is beside it.
 
-    New rows need no explanation and no groups, so those columns are not asked for.
+    New rows need no explanation, so that column is not asked for, and no groups: of the columns that tie rows together
+    those count that the source has.
+
+    Args:
+        model: The model directory.
+        source: The new rows.
+
+    Raises:
+        DataError: The source can't be read.
     """
     config_file = model.resolve().parent / "config.yaml"
     columns = ColumnSettings()
@@ -57,4 +66,4 @@ def columns_of(model: Path) -> ColumnSettings:
         columns = data.columns
         if data.question is not None:
             columns = columns.model_copy(update={"label": data.questions[data.question].label})
-    return columns.model_copy(update={"explanation": None, "group": ()})
+    return columns.model_copy(update={"explanation": None, "group": columns_there(source, columns.group)})

@@ -32,7 +32,7 @@ def rows_of_panel(panel: Panel, source: str, columns: Mapping[str, object]) -> d
     return {
         name: read_examples(
             source,
-            columns_of(model).model_copy(update=dict(columns)),
+            columns_of(model, source).model_copy(update=dict(columns)),
             labels=panel.classifiers[name].labels,
             needs_label=False,
         )

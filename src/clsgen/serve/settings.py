@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import MappingProxyType
 
 from clsgen.errors import ConfigError
 
+_PACKAGES = ("fastapi", "fastapi_offline", "uvicorn", "prometheus_client", "structlog")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LEAST: Mapping[str, tuple[str, float]] = MappingProxyType(
     {
@@ -23,6 +25,17 @@ _LEAST: Mapping[str, tuple[str, float]] = MappingProxyType(
     }
 )
 """The option of a limit, and the least that it may be."""
+
+
+def check_packages() -> None:
+    """Refuse what can't be served, before anything of the server is imported.
+
+    Raises:
+        ConfigError: Packages of the extra `serve` are not installed.
+    """
+    missing = [name.replace("_", "-") for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"serve: {', '.join(missing)} must be installed. Run: pip install 'clsgen[serve]'")
 
 
 @dataclass(frozen=True, slots=True)

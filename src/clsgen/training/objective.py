@@ -69,7 +69,10 @@ def check_trackers(names: Sequence[str]) -> None:
         raise ConfigError(f"train.report_to must name trackers of transformers; got {list(names)!r}. {error}") from None
     missing = sorted(set(names) - set(get_available_reporting_integrations()))
     if missing:
-        raise ConfigError(f"train.report_to must name installed trackers; {missing} is not. Install it, or remove it.")
+        raise ConfigError(
+            f"train.report_to must name installed trackers; {missing} is not. Install it "
+            "(tensorboard: pip install 'clsgen[track]'), or remove it."
+        )
 
 
 def is_bfloat16(settings: TrainSettings) -> bool:
