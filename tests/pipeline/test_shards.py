@@ -101,7 +101,14 @@ def test_predictions_of_rows_that_another_role_holds_calibrate_nothing(run: Path
     seen = RunFolder(run).rows(role)[:3]
     rows = [Example(row.id, f"  {row.document.upper()}\n", label=row.label) for row in seen]
     _, predictions = predicted(run, [*rows, *generate_notes(20, length="short", prevalence=0.4, seed=3)], tmp_path)
-    with pytest.raises(LeakError, match=f"must hold no row or group of the {role} role; it holds 3"):
+    with pytest.raises(LeakError, match=f"must hold no document or group of the {role} role; it holds 3"):
+        calibrate_run(run, on=predictions)
+
+
+def test_predictions_that_stand_there_twice_calibrate_nothing(run: Path, tmp_path: Path) -> None:
+    _, predictions = predicted(run, generate_notes(20, length="short", prevalence=0.4, seed=3), tmp_path)
+    shutil.copy(Path(predictions) / "part-00000.parquet", Path(predictions) / "part-00001.parquet")
+    with pytest.raises(DataError, match="id must occur once; got .* more than once"):
         calibrate_run(run, on=predictions)
 
 

@@ -520,7 +520,20 @@ def test_rows_that_another_role_holds_calibrate_nothing(run, tmp_path, role, why
     site = tmp_path / "site.jsonl"
     records = [{"text": f"  {row.document.upper()}\n", "label": row.label} for row in rows]
     site.write_text("".join(json.dumps(record) + "\n" for record in records))
-    with pytest.raises(LeakError, match=f"must hold no row or group of the {role} role; it holds 3. .*{why}"):
+    with pytest.raises(LeakError, match=f"must hold no document or group of the {role} role; it holds 3. .*{why}"):
+        calibrate_run(copy, on=str(site))
+
+
+def test_documents_of_another_role_calibrate_nothing_whatever_is_asked_about_them(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    settings = (copy / "config.yaml").read_text()
+    assert "question: null" in settings
+    (copy / "config.yaml").write_text(settings.replace("    question: null", "    question: asked"))
+    assert RunFolder(copy).config().data.columns.question == "asked"
+    site = tmp_path / "site.jsonl"
+    rows = [{"text": row.document, "label": row.label, "asked": "Another one?"} for row in RunFolder(copy).rows("test")]
+    site.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(LeakError, match=f"no document or group of the test role; it holds {len(rows)}"):
         calibrate_run(copy, on=str(site))
 
 
@@ -539,7 +552,7 @@ def test_another_sites_groups_are_looked_at_where_its_file_has_them(tmp_path, co
     (trained,) = {key for row in RunFolder(run).rows("train")[:1] for key in row.groups}
     for role, key in (("test", tested), ("train", trained)):
         write(lambda n, key=key: key.removeprefix("who:") if n == 4 else f"new{n}")
-        with pytest.raises(LeakError, match=f"no row or group of the {role} role; it holds 1, the first is row 5"):
+        with pytest.raises(LeakError, match=f"no document or group of the {role} role; it holds 1, the first is row 5"):
             calibrate_run(run, on=str(site))
     # A patient's rows stand in one fold, so four patients are too few for five folds.
     write(lambda n: f"new{n % 4}")

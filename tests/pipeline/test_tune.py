@@ -128,7 +128,7 @@ def test_test_rows_are_refused(run, command, tmp_path):
     source.write_text("".join(json.dumps({"text": row.document, "label": row.label}) + "\n" for row in rows))
     ran = command("tune", run, "--policy", "half", "--on", source)
     assert ran.code == 2
-    assert "must hold no row or group of the test role" in " ".join(ran.err.split())
+    assert "must hold no document or group of the test role" in " ".join(ran.err.split())
     assert stored(run).read_bytes() == before
 
 

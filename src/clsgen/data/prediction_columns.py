@@ -97,7 +97,7 @@ class LogitColumns(NamedTuple):
         logit_NC: Class logits.
         label_N: Class index of the known label.
         group_N: Indices of groups.
-        text_hashes: Of document and question, as `ties.text_digest` has them.
+        text_hashes: Of the documents, as `ties.document_digest` has them.
         weights: Which weights made the logits: one entry where all files agree.
     """
 
@@ -128,11 +128,7 @@ def read_prediction_columns(path: str) -> PredictionColumns:
     """
     files = shard_files(path, (".parquet",))
     table = _tables(path, files, _READ)
-    order = pyarrow.compute.sort_indices(table.column("id"))
-    ids = table.column("id").take(order).combine_chunks()
-    if len(ids) > 1 and pyarrow.compute.any(pyarrow.compute.equal(ids[1:], ids[:-1])).as_py():
-        twice = ids[1:].filter(pyarrow.compute.equal(ids[1:], ids[:-1]))[0].as_py()
-        raise DataError(f"{path}: id must occur once; got {twice!r} more than once. Remove the file that repeats it.")
+    order = _order(path, table)
     written = _written(files, table)
     table = table.take(order)
     labels = _labels(table)
@@ -160,10 +156,11 @@ def read_logits(path: str) -> LogitColumns:
     """Read what a calibrator needs of labelled rows.
 
     Raises:
-        DataError: A file that can't be read, has no logits, or no hash of the texts; a label that is none.
+        DataError: A file that can't be read, has no logits, or no hash of the texts; an id twice; a label that is none.
     """
     files = shard_files(path, (".parquet",))
     table = _tables(path, files, ("id", "probs", "logits", "label", "group", "text_hash"))
+    _order(path, table)
     table = table.filter(pyarrow.compute.is_valid(table.column("label")))
     labels = _labels(table)
     logits = table.column("logits").combine_chunks()
@@ -180,6 +177,20 @@ def read_logits(path: str) -> LogitColumns:
         text_hashes=table.column("text_hash").to_pylist(),
         weights=frozenset(each.get(WEIGHTS_KEY, b"").decode() for each in metadata),
     )
+
+
+def _order(path: str, table: Any) -> Any:
+    """Indices that sort the rows by id.
+
+    Raises:
+        DataError: An id stands there twice.
+    """
+    order = pyarrow.compute.sort_indices(table.column("id"))
+    ids = table.column("id").take(order).combine_chunks()
+    if len(ids) > 1 and pyarrow.compute.any(pyarrow.compute.equal(ids[1:], ids[:-1])).as_py():
+        twice = ids[1:].filter(pyarrow.compute.equal(ids[1:], ids[:-1]))[0].as_py()
+        raise DataError(f"{path}: id must occur once; got {twice!r} more than once. Remove the file that repeats it.")
+    return order
 
 
 def _tables(path: str, files: Sequence[Path], names: Sequence[str]) -> Any:

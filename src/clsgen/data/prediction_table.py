@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from clsgen.data.predictions import to_record
-from clsgen.data.ties import text_digest
+from clsgen.data.ties import document_digest
 from clsgen.types import Example, Prediction
 
 WEIGHTS_KEY = b"clsgen.weights_sha256"
@@ -55,11 +55,11 @@ def parquet_bytes(predictions: Sequence[Prediction], examples: Sequence[Example]
 
     Args:
         predictions: The rows.
-        examples: What they were made of, in the same order; `text_hash` is of document and question.
+        examples: What they were made of, in the same order; `text_hash` is of the document.
         schema: As `schema_of` gives it.
     """
     rows = [
-        to_record(prediction) | {"text_hash": text_digest(example)}
+        to_record(prediction) | {"text_hash": document_digest(example.document)}
         for prediction, example in zip(predictions, examples, strict=True)
     ]
     buffer = io.BytesIO()

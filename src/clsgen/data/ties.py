@@ -19,9 +19,18 @@ def normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def document_digest(document: str) -> str:
+    """Hex digest of a document, letter case and white space aside; whatever is asked about it."""
+    return _digest(document, "")
+
+
 def text_digest(example: Example) -> str:
     """Hex digest of what a row says, letter case and white space aside: equal for rows that read alike."""
-    content = f"{normalized(example.document)}\x00{normalized(example.question)}"
+    return _digest(example.document, example.question)
+
+
+def _digest(document: str, question: str) -> str:
+    content = f"{normalized(document)}\x00{normalized(question)}"
     return hashlib.blake2b(content.encode(), digest_size=_KEY_BYTES).hexdigest()
 
 

@@ -16,7 +16,7 @@ from clsgen.data.prediction_columns import are_predictions, read_logits
 from clsgen.data.shards import is_shards, shard_files
 from clsgen.data.source import read_examples
 from clsgen.data.split import components
-from clsgen.data.ties import text_digest
+from clsgen.data.ties import document_digest
 from clsgen.errors import CalibrationError, LeakError, RestrictedError
 from clsgen.inference.predictor import Classifier
 from clsgen.pipeline.folder import RunFolder
@@ -85,7 +85,7 @@ def calibration_rows(folder: RunFolder, spec: TaskSpec, on: str | None) -> tuple
         found = read_examples(on, columns, labels=spec.labels)
         rows = list(found.examples)
         dropped.update(found.dropped)
-        _refuse_seen(on, [text_digest(row) for row in rows], folder, groups=[row.groups for row in rows])
+        _refuse_seen(on, [document_digest(row.document) for row in rows], folder, groups=[row.groups for row in rows])
     labelled = [example for example in rows if example.label is not None]
     if not labelled:
         raise CalibrationError(_NO_LABEL)
@@ -116,11 +116,14 @@ def _of_predictions(folder: RunFolder, on: str, spec: TaskSpec) -> LabelledRows:
 
 
 def _refuse_seen(on: str, digests: Sequence[str], folder: RunFolder, *, groups: Sequence[Sequence[str]]) -> None:
-    """Raise where rows of a file stand in another role of the run, letter case and white space aside."""
+    """Raise where documents or groups of a file stand in another role of the run, whatever is asked about them.
+
+    Letter case and white space of the documents are put aside.
+    """
     roles: tuple[Role, ...] = ("test", "train", "validation")
     for role in roles:
         known = folder.rows(role)
-        texts = {text_digest(example) for example in known}
+        texts = {document_digest(example.document) for example in known}
         keys = {key for example in known for key in example.groups}
         shared = [
             number
@@ -134,6 +137,6 @@ def _refuse_seen(on: str, digests: Sequence[str], folder: RunFolder, *, groups: 
                 else "A model is too sure of rows that it was trained on"
             )
             raise LeakError(
-                f"{on} must hold no row or group of the {role} role; it holds {len(shared)}, the first is row "
+                f"{on} must hold no document or group of the {role} role; it holds {len(shared)}, the first is row "
                 f"{shared[0]}. {why}: choose other rows, or rename groups of another site that are called the same."
             )
