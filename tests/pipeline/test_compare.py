@@ -17,13 +17,15 @@ from chat_server import Answer, ChatServer, completion
 from clsgen.baselines import text_only
 from clsgen.config.run import RunConfig
 from clsgen.data.predictions import read_predictions
-from clsgen.errors import ArtifactError, ConfigError
+from clsgen.errors import ArtifactError, CalibrationError, ConfigError
+from clsgen.evaluation.evaluate import Context
 from clsgen.model.checkpoint import load_bundle
 from clsgen.pipeline import compare_methods
 from clsgen.pipeline.calibrate import calibrate_run
-from clsgen.pipeline.compare import _differences, compare_run
+from clsgen.pipeline.compare import _differences, _method, compare_run
 from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.evaluate import evaluate_run
+from clsgen.pipeline.explanations import teacher_folder
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.report import report_run
 from clsgen.pipeline.tune import tune_run
@@ -225,6 +227,40 @@ def test_what_the_settings_rule_out_is_refused_or_named(tmp_path):
         compare_run(config_of(tmp_path), methods=("tfidf", "nothing"))
     with pytest.raises(ConfigError, match="endpoint needs an address"):
         compare_run(config_of(tmp_path), methods=("clsgen", "endpoint"))
+
+
+def test_several_questions_are_not_compared_at_once(tmp_path):
+    questions = {"wet": {"label": "label"}, "dry": {"label": "label"}}
+    with pytest.raises(ConfigError, match="data.question must name one of the questions"):
+        compare_run(config_of(tmp_path, data={"questions": questions, "instruction": None}))
+
+
+def test_a_policy_that_a_methods_probabilities_can_not_keep_is_said_in_its_place(tmp_path, monkeypatch):
+    def refuse(work, seed, folder):
+        raise CalibrationError("0.9 is kept by none.")
+
+    work = compare_methods.Work(config_of(tmp_path), None, lambda message: None)
+    for name in ("tfidf", "clsgen"):
+        method = replace(compare_methods.METHODS[name], run=refuse)
+        monkeypatch.setitem(compare_methods.METHODS, name, method)
+    outcome = work.outcome("tfidf", 0)
+    assert (outcome.predictions, outcome.notes) == ([], {"reason": "0.9 is kept by none."})
+    assert _method([outcome], tiny.SPEC, work.config, Context())["reason"] == "0.9 is kept by none."
+    with pytest.raises(CalibrationError):
+        work.outcome("clsgen", 0)
+
+
+def test_other_runs_of_the_recipe_find_the_teachers_explanations_and_keep_any_policy(tmp_path, monkeypatch):
+    config = config_of(tmp_path, calibrate={"threshold": "ppv=0.9"})
+    trained: list[RunConfig] = []
+    monkeypatch.setattr(compare_methods, "train_run", lambda config, **_: trained.append(config))
+    work = compare_methods.Work(config, None, lambda message: None)
+    work.trained(0, work.run.path)
+    work.trained(0, work.folder / "text_only-seed0" / "run", class_loss_weight=0.0)
+    work.trained(1, work.folder / "clsgen-seed1" / "run")
+    assert trained[0] == config
+    assert [teacher_folder(each) for each in trained] == [tmp_path / "run" / "teacher"] * 3
+    assert [each.calibrate.threshold for each in trained] == ["ppv=0.9", "half", "ppv=0.9"]
 
 
 @pytest.mark.slow

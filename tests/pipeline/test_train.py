@@ -493,6 +493,20 @@ def test_own_table_with_yes_and_no_labels_end_to_end(tmp_path, command):
         assert len(set(groups)) == 3
 
 
+def test_a_policy_that_no_threshold_keeps_costs_no_training(tmp_path):
+    hard = config(tmp_path / "r", calibrate={"threshold": "ppv=1.0"})
+    with pytest.raises(CalibrationError, match=r"kept by none.*The training is kept: .*--resume"):
+        train_run(hard)
+    (weights,) = {file.read_bytes() for file in (tmp_path / "r").rglob("checkpoint-12/model.safetensors")}
+    easy = config(tmp_path / "r", calibrate={"threshold": "half"})
+    run = train_run(easy, is_resumed=True)
+    assert load_bundle(run / "model").rule.policy == "half"
+    assert RunFolder(run).config().calibrate.threshold == "half"
+    assert {file.read_bytes() for file in run.rglob("checkpoint-12/model.safetensors")} == {weights}
+    with pytest.raises(ConfigError, match=r"there: calibrate\.threshold was 'half' and is 'ppv=1.0'"):
+        train_run(hard, is_resumed=True)  # whole now: clsgen tune chooses another
+
+
 def test_recalibration_on_another_sites_rows(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     rows = generate_notes(60, length="short", prevalence=0.4, seed=11)

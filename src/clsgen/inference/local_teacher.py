@@ -67,19 +67,22 @@ class LocalChat:
         self._worker: asyncio.Task[None] | None = None
 
     @classmethod
-    def load(cls, name: str, *, batch_size: int) -> LocalChat:
+    def load(cls, name: str, *, batch_size: int, revision: str | None = None, dtype: str = "float32") -> LocalChat:
         """Load a model.
 
         Args:
             name: embedded, a path or a hub id.
             batch_size: Most requests answered together.
+            revision: Hub revision; None: the default branch.
+            dtype: "float32" or "bfloat16", of the weights.
 
         Raises:
             ModelError: It can't be loaded.
         """
-        backbone.preflight(name)
-        tokenizer = backbone.load_tokenizer(name)
-        return cls(backbone.load_backbone(name), tokenizer, name=name, batch_size=batch_size)
+        backbone.preflight(name, revision)
+        tokenizer = backbone.load_tokenizer(name, revision=revision)
+        model = backbone.load_backbone(name, revision=revision, dtype=dtype)
+        return cls(model, tokenizer, name=name, batch_size=batch_size)
 
     def log_likelihoods(self, said: Sequence[Sequence[tuple[str, str]]], answers: Sequence[str]) -> list[list[float]]:
         """Log-likelihood of each answer, its end included, after each of several prompts; nothing is generated.

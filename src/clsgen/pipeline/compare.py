@@ -18,6 +18,7 @@ from clsgen.evaluation.table import tabulate
 from clsgen.pipeline.compare_methods import METHODS, Method, Outcome, Work
 from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.evaluate import context_of
+from clsgen.pipeline.questions import is_joint
 from clsgen.report.comparison import DEFAULT, SHOWN, TEXTS
 from clsgen.types import Prediction, TaskSpec
 
@@ -51,8 +52,11 @@ def compare_run(
         explanations, what else is known of each, seconds), differences (clsgen less the other, with intervals).
 
     Raises:
-        ConfigError: An unknown method, no clsgen among them, or one that the settings don't allow; no test row.
+        ConfigError: An unknown method, no clsgen among them, or one that the settings don't allow; no test row; several
+            questions.
     """
+    if is_joint(config):
+        raise ConfigError("compare: data.question must name one of the questions; it is null. Set it.")
     if config.data.test is None and config.data.split.num_folds is None and config.data.split.test == 0:
         raise ConfigError("compare: there must be test rows; data.split.test is 0. Set it, or name data.test.")
     chosen = _chosen(config, methods, endpoint, notify)
@@ -113,7 +117,9 @@ def _method(outcomes: Sequence[Outcome], spec: TaskSpec, config: RunConfig, cont
     notes = {"seconds": [outcome.seconds for outcome in outcomes], "notes": [outcome.notes for outcome in outcomes]}
     if not _is_judged(outcomes):
         num_rows = min(len(outcome.predictions) for outcome in outcomes)
-        return notes | {"metrics": {}, "explanations": {}, "num_rows": num_rows, "reason": "too few rows to judge"}
+        reasons = [outcome.notes["reason"] for outcome in outcomes if "reason" in outcome.notes]
+        reason = reasons[0] if reasons else "too few rows to judge"
+        return notes | {"metrics": {}, "explanations": {}, "num_rows": num_rows, "reason": reason}
     found = summarise(
         [outcome.predictions for outcome in outcomes],
         spec,

@@ -19,7 +19,7 @@ from clsgen.config.prediction import CalibrationSettings
 from clsgen.config.run import RunConfig
 from clsgen.data.batch import encode_examples
 from clsgen.data.predictions import read_predictions, to_record
-from clsgen.errors import ConfigError, TeacherError
+from clsgen.errors import CalibrationError, ConfigError, TeacherError
 from clsgen.inference.batch import predict_file
 from clsgen.inference.likelihood import perplexity
 from clsgen.inference.local_teacher import LocalChat
@@ -30,6 +30,7 @@ from clsgen.model.decision import DecisionRule
 from clsgen.pipeline.baselines import Judged, baseline_predictions, judged
 from clsgen.pipeline.endpoint import Endpoint
 from clsgen.pipeline.evaluate import evaluate_run, is_predicted
+from clsgen.pipeline.explanations import teacher_folder
 from clsgen.pipeline.folder import RunFolder
 from clsgen.pipeline.train import train_run
 from clsgen.types import ROLES, Example, Prediction, Role, TaskSpec
@@ -96,7 +97,8 @@ class Work:
     @cached_property
     def chat(self) -> LocalChat:
         """The base model, not tuned."""
-        return LocalChat.load(str(self.config.model.backbone), batch_size=8)
+        model = self.config.model
+        return LocalChat.load(str(model.backbone), batch_size=8, revision=model.revision, dtype=model.dtype)
 
     @property
     def max_words(self) -> int:
@@ -110,7 +112,12 @@ class Work:
         if not notes_file.is_file() or (name == "clsgen" and self._is_stale(seed, folder, notes_file)):
             self.notify(f"{name}, seed {seed}")
             started = time.monotonic()
-            predictions, notes = METHODS[name].run(self, seed, folder)
+            try:
+                predictions, notes = METHODS[name].run(self, seed, folder)
+            except CalibrationError as error:  # a policy that its probabilities can't keep
+                if name == "clsgen":
+                    raise
+                predictions, notes = [], {"reason": str(error)}
             make_folder(folder)
             save_config(self.config, self.folder / "config.yaml")
             lines = "".join(json.dumps(to_record(row), ensure_ascii=False) + "\n" for row in predictions)
@@ -138,6 +145,10 @@ class Work:
         if not (run.model / "clsgen.json").is_file():
             values = self.config.model_dump()
             values["train"] |= {"seed": seed} | changes
+            if values["train"]["class_loss_weight"] == 0:  # an untrained head: what it decides is not looked at
+                values["calibrate"] = {"threshold": "half"}
+            if folder != self.run.path:  # the explanations that were made for the run itself
+                values["teacher"]["folder"] = str(teacher_folder(self.config))
             config = RunConfig.model_validate(values | {"output": str(folder)})
             train_run(config, is_resumed=run.config_file.is_file(), notify=self.notify)
         return run
@@ -317,6 +328,14 @@ def _always(config: RunConfig, endpoint: Endpoint | None) -> str:
     return ""
 
 
+def _needs_classes(config: RunConfig, endpoint: Endpoint | None) -> str:
+    return "needs a class loss; train.class_loss_weight is 0." if config.train.class_loss_weight == 0 else ""
+
+
+def _needs_both(config: RunConfig, endpoint: Endpoint | None) -> str:
+    return _needs_classes(config, endpoint) or _needs_texts(config, endpoint)
+
+
 def _needs_texts(config: RunConfig, endpoint: Endpoint | None) -> str:
     if config.data.explanations == "none" or config.train.explanation_weight == 0 or config.model.tuning == "head_only":
         return "needs explanations to train on; this run has none."
@@ -333,9 +352,9 @@ def _needs_endpoint(config: RunConfig, endpoint: Endpoint | None) -> str:
 
 METHODS: dict[str, Method] = {
     "clsgen": Method(True, _always, _clsgen),
-    "class_only": Method(True, _always, _class_only),
+    "class_only": Method(True, _needs_classes, _class_only),
     "text_only": Method(True, _needs_texts, _text_only),
-    "two_models": Method(True, _needs_texts, _two_models),
+    "two_models": Method(True, _needs_both, _two_models),
     "tfidf": Method(False, _always, _fitted("tfidf")),
     "cnn": Method(True, _always, _fitted("cnn")),
     "cnn_lcd": Method(True, _always, _fitted("cnn_lcd")),

@@ -15,7 +15,7 @@ from clsgen.artifacts import locked, make_folder, read_record, run_record, write
 from clsgen.config.load import load_config, save_config
 from clsgen.config.run import RunConfig
 from clsgen.data.split import Split, check_disjoint
-from clsgen.errors import ArtifactError, ConfigError
+from clsgen.errors import ArtifactError, CalibrationError, ConfigError
 from clsgen.inference.predictor import Classifier
 from clsgen.model.attention import blocked_attention
 from clsgen.model.checkpoint import Bundle, merged, save_bundle
@@ -173,7 +173,12 @@ def _begin(config: RunConfig, prepared: Prepared, *, notify: Notify) -> None:
 def _finish(config: RunConfig, prepared: Prepared, history: list[dict[str, Any]]) -> Bundle:
     """Calibrate, choose the threshold, save the model directory."""
     folder, rows = RunFolder(Path(config.output)), prepared.split.roles["calibration"]
-    bundle = calibrated(_uncalibrated(config, prepared), rows, config.calibrate, predict=config.predict)
+    try:
+        bundle = calibrated(_uncalibrated(config, prepared), rows, config.calibrate, predict=config.predict)
+    except CalibrationError as error:
+        raise CalibrationError(
+            f"{error} The training is kept: run the same command with --resume and another calibrate.* setting."
+        ) from error
     save_bundle(bundle, folder.model)
     write_json_atomic(folder.manifest, read_record(folder.manifest) | {"history": history})
     return bundle
@@ -305,13 +310,18 @@ def _claim(folder: RunFolder, config: RunConfig, held: ExitStack, *, is_resumed:
 
 
 def _check_same_steps(folder: RunFolder, config: RunConfig) -> None:
-    """The configuration is the one that the run began with, or shares a step's rows out to more or fewer processes."""
+    """The configuration is the one that the run began with, where it says how the model is trained.
+
+    A step's rows may be shared out to more or fewer processes, and what comes after the last step may be another until
+    it is done.
+    """
     began = load_config(folder.config_file)
     manifest = RunFolder(Path(next(iter(_configs(config).values())).output)).manifest  # of a question as of a run
     num_now = config.train.gradient_accumulation * num_ranks()
     num_batches = read_record(manifest)["batches_per_step"] if manifest.is_file() else num_now
     free = {name: getattr(began.train, name) for name in ("gradient_accumulation", "fsdp")}
-    same = config.model_copy(update={"train": config.train.model_copy(update=free)})
+    after = {} if _is_complete(config, folder) else {"calibrate": began.calibrate, "evaluate": began.evaluate}
+    same = config.model_copy(update={"train": config.train.model_copy(update=free), **after})
     if began != same:
         raise ConfigError(
             f"{folder.path}: --resume needs the configuration that the run began with; this one differs from "
