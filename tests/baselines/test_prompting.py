@@ -86,6 +86,12 @@ def test_stated_probabilities_are_read_or_none(answer, expected):
     assert found == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize("answer", ["not eligible: 80%, eligible: 20%", "eligible: 20, not eligible = 80"])
+def test_a_label_that_ends_another_has_a_number_of_its_own(answer):
+    assert prompting.stated_probs(answer, ["eligible", "not eligible"]) == pytest.approx([0.2, 0.8])
+    assert prompting.stated_probs("not eligible: 80%", ["eligible", "not eligible"]) is None
+
+
 def test_a_server_is_asked_for_every_row_and_its_failures_are_counted():
     def script(body, number):
         text = body["messages"][-1]["content"]

@@ -65,16 +65,22 @@ def test_rows_without_label_or_explanation_count_where_they_can(renderer):
     assert [bool(row.target_ids) for row in rows] == [True, True, False]
 
 
-def test_a_training_row_left_with_nothing_is_an_error(renderer):
-    row = Example("empty", "Dark clouds.")
-    with pytest.raises(DataError, match="row empty: a training row must have a label or an explanation"):
-        encode_examples([row], renderer, with_targets=True)
+@pytest.mark.parametrize("with_targets", [True, False])
+def test_a_training_row_left_with_nothing_is_left_out_and_counted_once(renderer, with_targets):
+    empty = Example("empty", "Dark clouds.")
+    long = Example("long", "Dark clouds.", explanation="and so on " * 200)
+    found = encode_examples([empty, *tiny.examples(1), long], renderer, with_targets=with_targets)
+    assert [row.id for row in found.rows] == ["row-0"]
+    counts = (
+        {"no_label_or_explanation": 1, "explanation_too_long": 1} if with_targets else {"no_label_or_explanation": 2}
+    )
+    assert found.dropped == counts
 
 
-def test_an_unlabelled_row_whose_explanation_is_too_long_is_an_error(renderer):
-    row = Example("long", "Dark clouds.", explanation="and so on " * 200)
-    with pytest.raises(DataError, match="it has neither"):
-        encode_examples([row], renderer, with_targets=True)
+def test_a_question_without_room_for_the_document_names_its_row(renderer):
+    row = Example("asks", "Dark clouds.", question="and why " * 400, label="rain")
+    with pytest.raises(DataError, match="row asks: instruction and question must leave room for the"):
+        encode_examples([*tiny.examples(1), row], renderer, with_targets=True)
 
 
 def test_an_explanation_too_long_for_its_room_is_counted_and_the_label_kept(renderer):

@@ -262,6 +262,14 @@ def test_parse_takes_the_last_answer_and_only_known_labels(text, stated):
     assert made.parse(made._plain.encode(text), "free").stated_label == stated
 
 
+def test_a_label_that_ends_in_a_period_is_read_back():
+    spec = dataclasses.replace(tiny.SPEC, labels=("U.K.", "U.S."), positive=None)
+    template = dataclasses.replace(renderer_of("gemma").template, labels=spec.labels)
+    made = Renderer(template, renderer_of("gemma")._tokenizer)
+    for text, stated in ((" Answer: U.S.", "U.S."), (" Answer: U.S..", None), (" Answer: U.K", None)):
+        assert made.parse_text(f" It is far.{text}", "free").stated_label == stated
+
+
 @given(st.text(max_size=80))
 def test_any_text_survives_encoding(text):
     made = _SHARED

@@ -85,6 +85,18 @@ def test_bins_keep_equal_probabilities_together_and_add_up_to_the_ece(rows):
     assert bins == curves(tabulate(coarse[::-1], SPEC), settings=SETTINGS)["yes"]["bins"]
 
 
+def test_the_bands_of_bins_and_curve_have_the_confidence_that_is_asked_for(rows):
+    table = tabulate(rows, SPEC)
+    widths = []
+    for confidence in (0.5, 0.99):
+        found = curves(table, settings=SETTINGS.model_copy(update={"confidence": confidence}))["yes"]
+        curve = found["calibration"]
+        widths.append(
+            (np.subtract(curve["high"], curve["low"]).mean(), found["bins"][0]["high"] - found["bins"][0]["low"])
+        )
+    assert (np.array(widths[1]) > 1.5 * np.array(widths[0])).all()
+
+
 def test_the_gain_at_the_threshold_is_the_curves_and_its_interval_holds_it(rows):
     prob, label = arrays(rows)
     threshold = rows[0].threshold

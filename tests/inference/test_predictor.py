@@ -322,6 +322,24 @@ def test_another_runs_partial_file_is_not_continued(classifier, tmp_path, small_
         predict_file(classifier, ROWS[:-1], tmp_path / "out.jsonl", explain="none")
 
 
+def test_another_margin_does_not_go_on_with_a_partial_file(classifier, tmp_path, small_windows, monkeypatch):
+    monkeypatch.setattr(classifier, "predict", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt), raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="uncertain")
+    monkeypatch.undo()
+    wider = Classifier(classifier.bundle, uncertain_margin=0.3)
+    with pytest.raises(ArtifactError, match="a partial result of another input, model or setting is in the way"):
+        predict_file(wider, ROWS, tmp_path / "out.jsonl", explain="uncertain")
+    assert predict_file(classifier, ROWS, tmp_path / "out.jsonl", explain="uncertain") == 0
+
+
+def test_questions_without_room_are_named_before_a_file_is_touched(classifier, tmp_path, small_windows):
+    long = [replace(row, question="and why " * 3000) for row in ROWS[6:8]]
+    with pytest.raises(DataError, match=rf"row {long[0].id} \(and 1 other rows\): instruction and question must leave"):
+        predict_file(classifier, [*ROWS[:6], *long], tmp_path / "out.jsonl", explain="none")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_disk_that_fills_up_keeps_what_was_done(classifier, tmp_path, small_windows, monkeypatch):
     original = os.fsync
     written = []

@@ -139,8 +139,11 @@ def _from_json(answer: str, labels: Sequence[str]) -> list[float] | None:
 
 
 def _from_pairs(answer: str, labels: Sequence[str]) -> list[float] | None:
-    pairs = [re.search(rf"(?<!\w){re.escape(label)}{_NUMBER}", answer) for label in labels]
-    return [float(pair[1]) for pair in pairs if pair] if all(pairs) else None
+    longest_first = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
+    found: dict[str, float] = {}
+    for label, number in re.findall(rf"(?<!\w)({longest_first}){_NUMBER}", answer):  # "eligible" ends "not eligible"
+        found.setdefault(label, float(number))
+    return [found[label] for label in labels] if len(found) == len(labels) else None
 
 
 def _verbal_request(row: Example, spec: TaskSpec, max_words: int) -> ChatRequest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -83,7 +83,7 @@ def draw_mode(example_id: str, *, free_share: float, seed: int) -> ExplanationMo
 
 
 def encode_examples(
-    examples: Iterable[Example],
+    examples: Sequence[Example],
     renderer: Renderer,
     *,
     with_targets: bool,
@@ -100,9 +100,10 @@ def encode_examples(
         seed: Seed of the mode draw.
 
     Raises:
-        DataError: An unknown label, or a row with neither label nor explanation.
+        DataError: An unknown label, or a question that leaves no room for the document.
     """
     index = {label: position for position, label in enumerate(renderer.template.labels)}
+    renderer.check_questions(examples)
     rows, dropped = [], Counter[str]()
     for example in examples:
         if example.label is not None and example.label not in index:
@@ -111,15 +112,18 @@ def encode_examples(
         target: list[int] | None = []
         if with_targets and example.explanation:
             target = renderer.target(example.explanation, example.label, mode)
-        if target is None:
-            dropped["explanation_too_long"] += 1
-            target = []
-        if example.label is None and not target:
-            raise DataError(f"row {example.id}: a training row must have a label or an explanation; it has neither.")
+        if not target:
+            if target is None:
+                dropped["explanation_too_long"] += 1
+            elif example.label is None:
+                dropped["no_label_or_explanation"] += 1
+            if example.label is None:  # nothing is left to learn from it
+                continue
         prompt = renderer.prompt(example.document, example.question)
+        target_ids = target or []
         label = UNLABELLED if example.label is None else index[example.label]
         rows.append(
-            EncodedExample(example.id, prompt.ids, target, label, prompt.num_cut_tokens, mode, prompt.document_end)
+            EncodedExample(example.id, prompt.ids, target_ids, label, prompt.num_cut_tokens, mode, prompt.document_end)
         )
     return EncodedRows(rows, dict(dropped))
 

@@ -158,6 +158,8 @@ def source_spec(data: DataSettings, examples: Sequence[Example]) -> TaskSpec:
             f"{where}: labels must be two or more, distinct and not blank; got {labels!r}. "
             "Check data.columns.label and data.labels."
         )
+    if any(label != label.strip() for label in labels):  # a reason that states one could not be told from another's
+        raise DataError(f"{where}: labels must have no white space at their ends; got {labels!r}. Take it off.")
     positive = data.positive
     if len(labels) == 2:
         positive = labels[1] if positive is None else positive

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from clsgen.data.tokenizer import PlainEncoder
 from clsgen.errors import ArtifactError, ConfigError, DataError, TemplateError
-from clsgen.types import ExplanationMode, TaskSpec
+from clsgen.types import Example, ExplanationMode, TaskSpec
 
 Truncation = Literal["head", "tail", "middle"]
 
@@ -209,18 +209,37 @@ class Renderer:
             DataError: The question leaves no room for the document.
         """
         question_ids = self._plain.encode(question)
-        fixed = len(self._before) + len(self._between) + len(question_ids) + len(self._after)
-        room = self.template.max_prompt_tokens - fixed
+        room = self._room(question_ids)
         if room < 1:
-            raise DataError(
-                f"prompt: instruction and question must leave room for the document; they take {fixed} of "
-                f"{self.template.max_prompt_tokens} tokens. Shorten them or raise model.max_length_tokens."
-            )
+            raise DataError(f"prompt: {self._no_room(room)}")
         document_ids = self._plain.encode(document)
         num_cut = max(0, len(document_ids) - room)
         kept = _cut(document_ids, room, self.template.truncation) if num_cut else document_ids
         shared = self._before + kept
         return Prompt(shared + self._between + question_ids + self._after, num_cut, len(shared))
+
+    def check_questions(self, rows: Sequence[Example]) -> None:
+        """Refuse rows whose questions leave no room for a document, all of them at once.
+
+        Raises:
+            DataError: There are any; the first one is named.
+        """
+        asked = ((row.id, self._room(self._plain.encode(row.question))) for row in rows if row.question)
+        long = [(name, room) for name, room in asked if room < 1]
+        if long:
+            others = f" (and {len(long) - 1} other rows)" if len(long) > 1 else ""
+            raise DataError(f"row {long[0][0]}{others}: {self._no_room(long[0][1])}")
+
+    def _room(self, question_ids: Sequence[int]) -> int:
+        fixed = len(self._before) + len(self._between) + len(question_ids) + len(self._after)
+        return self.template.max_prompt_tokens - fixed
+
+    def _no_room(self, room: int) -> str:
+        most = self.template.max_prompt_tokens
+        return (
+            f"instruction and question must leave room for the document; they take {most - room} of {most} tokens. "
+            "Shorten them or raise model.max_length_tokens."
+        )
 
     def forced(self, mode: ExplanationMode, decision: str | None = None) -> list[int]:
         """Ids that serving puts after the decision position before it generates.
@@ -283,7 +302,8 @@ class Renderer:
         reason, found, answer = text.rpartition(_ANSWER)
         if not found:
             return ParsedExplanation(text.strip(), None)
-        stated = answer.strip().rstrip(".").strip()
+        written = answer.strip()
+        stated = written if written in self.template.labels else written.rstrip(".").strip()
         return ParsedExplanation(reason.strip(), stated if stated in self.template.labels else None)
 
     def sure_reason(self, text: str, mode: ExplanationMode) -> str:

@@ -139,7 +139,7 @@ def _of(table: Table, settings: EvaluateSettings) -> dict[str, Any]:
         },
         "bins": _bins(prob, label, draws, settings) if has_bands else [],
         "histogram": np.histogram(prob, bins=_HISTOGRAM_BINS, range=(0, 1))[0].tolist(),
-        "calibration": _calibration(prob, label, table),
+        "calibration": _calibration(prob, label, table, settings.confidence),
         "net_benefit": _net_benefit(prob, label, draws, settings, has_bands=has_bands),
         "thresholds": _thresholds(prob, label),
     }
@@ -172,10 +172,10 @@ def _mean_of(label: IntArray) -> Any:
     return lambda weight: weighted_mean(value, weight)
 
 
-def _calibration(prob: FloatArray, label: IntArray, table: Table) -> dict[str, list[float]] | None:
+def _calibration(prob: FloatArray, label: IntArray, table: Table, confidence: float) -> dict[str, list[float]] | None:
     if len(np.unique(prob)) < 3:
         return None
-    curve = calibration_curve(prob, label, table.group)
+    curve = calibration_curve(prob, label, table.group, confidence=confidence)
     if np.isnan(curve.observed).any():
         return None
     return {name: value.tolist() for name, value in curve._asdict().items()}

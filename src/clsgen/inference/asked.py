@@ -14,6 +14,10 @@ from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
 Text = str | Example
 
 
+UNCERTAIN_MARGIN = 0.1
+"""Rows this near the threshold are uncertain, unless another margin is asked for."""
+
+
 class Predictor(Protocol):
     """Whatever gives predictions of texts: a `Classifier` here, or a client of a server."""
 
@@ -25,10 +29,17 @@ class Predictor(Protocol):
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the probabilities."""
 
+    @property
+    def uncertain_margin(self) -> float:
+        """How near the threshold a row is that `explain="uncertain"` explains."""
+
     def check_options(
         self, *, explain: Explain = "none", mode: ExplanationMode = "free", prior: Sequence[float] | None = None
     ) -> None:
         """Refuse what doesn't suit the model, before any text is read."""
+
+    def check_rows(self, rows: Sequence[Example]) -> None:
+        """Refuse rows that can't be read, all of them, before any is."""
 
     def predict(
         self,

@@ -52,11 +52,14 @@ def predict_file(
 
     Raises:
         ConfigError: Options that don't suit the model; no file is touched.
+        DataError: Rows that can't be read; no file is touched.
         ArtifactError: A partial file of another model, input or setting is in the way, or the disk is full.
     """
     classifier.check_options(explain=explain, mode=mode, prior=prior)
+    classifier.check_rows(examples)
     wanted = Wanted.of(explain, mode, prior)
-    sealed = seal_of(wanted, model_hash=model_hash, rows_hash=_rows_hash(examples))
+    rows_hash, margin = _rows_hash(examples), classifier.uncertain_margin
+    sealed = seal_of(wanted, model_hash=model_hash, rows_hash=rows_hash, margin=margin)
     with _written(output, sealed, is_private=classifier.spec.is_restricted) as file:
         for start in range(file.num_resumed, len(examples), WINDOW):
             file.add(
@@ -99,12 +102,15 @@ def predict_files(
     """
     wanted, mode = explain
     explained = panel.explained(wanted, mode)
+    for name, (rows, _) in questions.items():
+        panel.classifiers[name].check_rows(rows)
     texts = next(iter(questions.values())).examples
     groups = {row.id: f"g{group}" for row, group in zip(texts, components(texts), strict=True)}
     with ExitStack() as stack:
         files: dict[str, _File] = {}
         for name, (rows, model_hash) in questions.items():
-            seal = seal_of(Wanted(explained[name], mode), model_hash=model_hash, rows_hash=_rows_hash(rows))
+            asked, margin = Wanted(explained[name], mode), panel.classifiers[name].uncertain_margin
+            seal = seal_of(asked, model_hash=model_hash, rows_hash=_rows_hash(rows), margin=margin)
             is_private = panel.classifiers[name].spec.is_restricted
             files[name] = stack.enter_context(_written(folder / f"{name}.jsonl", seal, is_private=is_private))
         num_resumed = min(file.num_resumed for file in files.values())

@@ -72,10 +72,11 @@ def check_wanted(wanted: Wanted, *, spec: TaskSpec, has_explanations: bool, cali
     calibrator.probs(np.empty((0, spec.num_labels)), prior=prior)
 
 
-def seal_of(wanted: Wanted, *, model_hash: str, rows_hash: str) -> dict[str, object]:
-    """What must be equal for a run to go on where another one stopped."""
+def seal_of(wanted: Wanted, *, model_hash: str, rows_hash: str, margin: float) -> dict[str, object]:
+    """What must be equal for a run to go on where another one stopped; the margin where it chooses the rows."""
     prior = None if wanted.prior is None else list(wanted.prior)
-    return {"explain": wanted.explain, "mode": wanted.mode, "prior": prior, "model": model_hash, "rows": rows_hash}
+    seal = {"explain": wanted.explain, "mode": wanted.mode, "prior": prior, "model": model_hash, "rows": rows_hash}
+    return seal | ({"margin": margin} if wanted.explain == "uncertain" else {})
 
 
 def check_seal(path: Path, seal: Mapping[str, object], *, is_private: bool) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clsgen.data.template import Prompt
 from clsgen.errors import ConfigError
-from clsgen.inference.asked import Text, as_examples, explained, wants_reason
+from clsgen.inference.asked import UNCERTAIN_MARGIN, Text, as_examples, explained, wants_reason
 from clsgen.inference.engine import Engine, Generated, Part, Pick, likeliest
 from clsgen.inference.fast_engine import make_engine
 from clsgen.inference.no_repeat import NoRepeat
@@ -58,7 +58,7 @@ class Classifier:
         bundle: Bundle,
         *,
         batch_tokens: int | None = None,
-        uncertain_margin: float = 0.1,
+        uncertain_margin: float = UNCERTAIN_MARGIN,
         engine: Literal["auto", "plain"] = "auto",
     ) -> None:
         """Wrap a loaded model.
@@ -80,7 +80,7 @@ class Classifier:
         self.bundle = bundle
         self.num_written = 0
         self._batch_tokens = batch_tokens
-        self._margin = uncertain_margin
+        self.uncertain_margin = uncertain_margin
         bundle.model.fold_adapter()
         self._engine = make_engine(
             bundle.model, pad_id=bundle.pad_id, end_id=bundle.renderer.template.end_id, kind=engine
@@ -255,6 +255,14 @@ class Classifier:
         if explain != "none":
             self.bundle.renderer.check_room(mode)
 
+    def check_rows(self, rows: Sequence[Example]) -> None:
+        """Refuse rows that can't be read, all of them, before any is.
+
+        Raises:
+            DataError: Questions that leave no room for a document.
+        """
+        self.bundle.renderer.check_questions(rows)
+
     # ---- steps, for those who put them together otherwise ----
 
     def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
@@ -308,7 +316,7 @@ class Classifier:
         return likeliest if size is None else NoRepeat(size)
 
     def _wants_reason(self, prediction: Prediction, explain: Explain) -> bool:
-        return wants_reason(prediction, explain, positive=self.spec.positive, margin=self._margin)
+        return wants_reason(prediction, explain, positive=self.spec.positive, margin=self.uncertain_margin)
 
     def with_reason(self, prediction: Prediction, generated: Generated, mode: ExplanationMode) -> Prediction:
         """The prediction with the reason that was written for it."""

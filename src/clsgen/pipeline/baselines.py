@@ -37,10 +37,10 @@ def baseline_predictions(name: Baseline, on: Judged, *, seed: int) -> list[Predi
 
     Args:
         name: tfidf (which has no seed), cnn (Kim's) or cnn_lcd (the LCD benchmark's).
-        on: The rows, labelled.
+        on: The rows; those without a label are left out.
         seed: Of the CNN.
     """
-    train, validation = on.roles["train"], on.roles["validation"]
+    train, validation = ([row for row in on.roles[role] if row.label is not None] for role in ("train", "validation"))
     if name == "tfidf":
         logits = fit_tfidf(train, validation, on.spec).logits
     else:

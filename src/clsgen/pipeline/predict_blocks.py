@@ -14,6 +14,7 @@ from clsgen.config.data import ColumnSettings
 from clsgen.data.plan import Plan, plan_blocks
 from clsgen.data.shards import shard_files
 from clsgen.errors import ArtifactError, RestrictedError
+from clsgen.inference.asked import UNCERTAIN_MARGIN
 from clsgen.inference.blocks import (
     BLOCK_ROWS,
     SEAL_FILE,
@@ -112,7 +113,8 @@ def _run(
             f"{job.folder}: a partial result of another engine is in the way. Finish that run, or delete it."
         )
     make_folder(job.folder)
-    seal = seal_of(job.wanted, model_hash=sha256_of(job.model / MANIFEST), rows_hash=plan.rows_sha256)
+    digest = sha256_of(job.model / MANIFEST)
+    seal = seal_of(job.wanted, model_hash=digest, rows_hash=plan.rows_sha256, margin=UNCERTAIN_MARGIN)
     seal |= {"form": job.form, "block_rows": BLOCK_ROWS}
     lock = locked(job.folder / "lock", doing=WRITING, is_private=job.is_private)
     with keeping(output, job.folder), lock:

@@ -14,7 +14,7 @@ from clsgen.clients import Completion, Endpoint, FoldedEndpoint
 from clsgen.data.template import Prompt, Renderer
 from clsgen.errors import ConfigError
 from clsgen.export.record import FoldedRecord
-from clsgen.inference.asked import Text, as_examples, explained, wants_reason
+from clsgen.inference.asked import UNCERTAIN_MARGIN, Text, as_examples, explained, wants_reason
 from clsgen.inference.partial import Wanted, check_wanted
 from clsgen.llm.hosts import check_host
 from clsgen.model import backbone
@@ -23,10 +23,6 @@ from clsgen.types import Example, Explain, ExplanationMode, Prediction, TaskSpec
 
 NUM_LOGPROBS = 20
 """Alternatives asked for at a step: what servers give unless told otherwise. The classes come before all else."""
-
-
-_MARGIN = 0.1
-"""Rows this near the threshold are uncertain, as for `Classifier`."""
 
 
 class StockClassifier:
@@ -38,7 +34,10 @@ class StockClassifier:
     Attributes:
         record: What the folded directory says.
         renderer: The one rendering.
+        uncertain_margin: How near the threshold a row is that `explain="uncertain"` explains.
     """
+
+    uncertain_margin = UNCERTAIN_MARGIN
 
     def __init__(
         self,
@@ -162,6 +161,14 @@ class StockClassifier:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def check_rows(self, rows: Sequence[Example]) -> None:
+        """Refuse rows that can't be read, all of them, before any is.
+
+        Raises:
+            DataError: Questions that leave no room for a document.
+        """
+        self.renderer.check_questions(rows)
+
     def _one(self, example: Example, wanted: Wanted) -> Prediction:
         prompt = self.renderer.prompt(example.document, example.question)
         mode, template = wanted.mode, self.record.template
@@ -177,7 +184,7 @@ class StockClassifier:
                 return self._explained(prediction, found._replace(text=text), mode)
             self._tells_classes_while_writing = False
         prediction = self._judged(example, prompt, self._endpoint.read(prompt.ids), wanted.prior)
-        if not wants_reason(prediction, wanted.explain, positive=self.spec.positive, margin=_MARGIN):
+        if not wants_reason(prediction, wanted.explain, positive=self.spec.positive, margin=self.uncertain_margin):
             return prediction
         forced = self.renderer.forced(mode, prediction.decision)
         room = template.max_explanation_tokens - len(forced)

@@ -83,7 +83,8 @@ def tune_run(
     prob = probs[:, positive]
     fitted = replace(fit_rule(probs, label, spec, settings), chosen_on=CALIBRATION if on is None else OTHER)
     rule = _with(bundle.rule, fitted, changes)
-    groups = own_groups if on else [folder.groups()[row.id] for row in rows]
+    groups_of = folder.groups()
+    groups = own_groups if on else [groups_of[row.id] for row in rows]
     draws = draw_groups(groups, is_positive, num_draws=config.evaluate.num_bootstrap, seed=config.evaluate.seed)
     points = operating_points(prob, is_positive)
     policies = _compared(rule, _Rows(prob, is_positive, draws, config.evaluate.confidence))
