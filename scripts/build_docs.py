@@ -22,10 +22,11 @@ _INTRODUCTION = """\
 
 Every command as `clsgen COMMAND --help` shows it. `python -m clsgen` is the same program.
 
-- `section.key=value` after the YAML file of `train` and `data check` changes one setting for that run;
-  the settings stand in [config.md](config.md).
-- Exit status: 0, done; 1, a check failed (`data check` found a leak, `doctor` a failure); 2, a user's mistake, told on
-  the error stream; 130, interrupted. A traceback is a bug.
+- `section.key=value` after the YAML file of `train`, `data check`, `synth` and `compare` changes one setting for that
+  run; the settings stand in [config.md](config.md).
+- Exit status: 0, done; 1, a check failed (`data check` found a leak, `doctor` a failure, `verify` a difference),
+  `synth` kept nothing or came to the end of its budget, or a server stopped with requests unanswered; 2, a user's
+  mistake, told on the error stream; 130, interrupted. A traceback is a bug.
 - What is printed is for people. Programs read `predictions.jsonl` and `metrics.json`: see [artifact.md](artifact.md)
   and [metrics.md](metrics.md).
 

@@ -51,7 +51,7 @@ class ModelSettings(Section):
         "which the frozen base reads without a graph: twice as fast to train, and never merged; qlora needs CUDA.",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Type the backbone's weights are kept in; head and softmax are always float32."
+        "float32", description="Type the backbone's weights are kept in; the class head is always float32."
     )
     max_length_tokens: int = Field(
         2048, ge=32, description="Prompt and explanation together; a longer document is cut to fit."

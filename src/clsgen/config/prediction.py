@@ -46,7 +46,7 @@ class CalibrationSettings(Section):
 
 
 class PredictSettings(Section):
-    """How predictions are made."""
+    """How `eval`, `calibrate`, `tune` and `compare` ask the model; `predict` and `serve` have options of their own."""
 
     engine: Literal["auto", "plain"] = Field(
         "auto",

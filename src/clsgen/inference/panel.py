@@ -66,7 +66,7 @@ class Panel:
             path: A run that asks several questions; or name -> what `Classifier.from_pretrained` takes.
             base: Path or hub id of the base weights, where they moved.
             device: "cpu", "cuda"; None: CUDA where there is one.
-            options: As for `Classifier.from_pretrained`.
+            options: As for `Classifier`.
 
         Raises:
             ArtifactError: No such run, or a file is missing, altered or misshapen.
