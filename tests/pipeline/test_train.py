@@ -484,13 +484,11 @@ def test_own_table_with_yes_and_no_labels_end_to_end(tmp_path, command):
     tied = tmp_path / "tied.jsonl"
     rows = ({"body": "calm"}, {"body": "was calm", "who": "a"}, {"body": "a calm"}, {"body": "restless", "who": "a"})
     tied.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for options in ((), ("--engine", "ray", "--workers", "1")):
-        output = tmp_path / f"tied{len(options)}.jsonl"
-        done = command("predict", tied, "-m", run, "-o", output, *options)
-        assert done.code == 0, done.err
-        groups = [found.group for found in read_predictions(output)]
-        assert groups[1] == groups[3]  # the run's column of groups, where a row of the file has it
-        assert len(set(groups)) == 3
+    done = command("predict", tied, "-m", run, "-o", tmp_path / "tied.out.jsonl")
+    assert done.code == 0, done.err
+    groups = [found.group for found in read_predictions(tmp_path / "tied.out.jsonl")]
+    assert groups[1] == groups[3]  # the run's column of groups, where a row of the file has it
+    assert len(set(groups)) == 3
 
 
 def test_a_policy_that_no_threshold_keeps_costs_no_training(tmp_path):

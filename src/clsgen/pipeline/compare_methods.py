@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
     """One method with one seed.
 
     predictions: Of the test rows, those it has an answer for. notes: What else is known (perplexity, failures).
-    seconds: What it took.
+    seconds: What it took when it was judged; a training that was there before is not in it.
     """
 
     predictions: list[Prediction]
