@@ -7,6 +7,9 @@ STAMP := .venv/.installed
 
 venv: $(STAMP)
 
+# Processes that the tests start import torch and its like: seconds each, and twice as many where nothing compiled stays.
+unexport PYTHONDONTWRITEBYTECODE
+
 # torch first and alone, so that a wheel built for this machine (a CPU build, a local folder of wheels) is the one
 # that the rest is resolved against. Modules are compiled where they are first imported: most never are.
 $(STAMP): pyproject.toml constraints.txt

@@ -26,7 +26,7 @@ from run import machine
 FIGURES, PAGE = Path("docs/benchmarks/ray.json"), Path("docs/benchmarks/ray.md")
 NUM_ROWS, NUM_RUNS, BAR = 10_000, 3, 1.10
 TOLERANCE = 1e-5
-"""Contract 7: what a probability may move by with the batch; here the batches are the same."""
+"""What a probability may move by with the batch; here the batches are the same."""
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ from clsgen.training.trainer import DualTrainer
 FIGURES, PAGE = Path("docs/benchmarks/processes.json"), Path("docs/benchmarks/processes.md")
 NUM_ROUNDS, NUM_STEPS = 5, 30
 BAR, TOLERANCE = 1.6, 1e-5
-"""Times the rows a second of one process, at least; and contract 4: how far gradients may be apart, of their norm."""
+"""Times the rows a second of one process, at least; and how far gradients may be apart, of their norm."""
 ROWS = 16
 """A step's rows, over all processes."""
 WARM_STEPS = 3

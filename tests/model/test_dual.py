@@ -74,7 +74,7 @@ def test_class_loss_has_no_gradient_at_explanation_embeddings(built):
 
 
 def test_vocabulary_logits_exist_at_supervised_positions_only(built, monkeypatch):
-    """Contract 5: the projection sees N rows, never (batch, length)."""
+    """The projection sees N rows, never (batch, length)."""
     seen = []
     output_layer = backbone.base_of(built.model.language_model).get_output_embeddings()
     handle = output_layer.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))

@@ -92,6 +92,8 @@ def test_rare_deaths_are_no_easier_to_rank():
     assert 0.65 <= _bag_of_words_auroc(examples) <= oracle - 0.05
 
 
+@pytest.mark.slow
+@pytest.mark.timed
 def test_2000_short_notes_take_under_two_seconds_of_processor():
     seconds = []
     for seed in (1, 2):

@@ -34,9 +34,9 @@ _ENVIRONMENT = {
 }
 _MAX_TEMPORARY = 24
 """Characters of a folder for Ray's files: the path of a socket holds 107, and Ray adds about 80."""
-_OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+_OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
 """Of a Ray of our own: it listens on loopback alone, and to nobody without the token. (Ray names the first after the
-systems where that is the rule.)"""
+systems where that is the rule.) Its workers have the command's priority: Ray's 15 starves them beside other work."""
 _LIVES = 4
 """A worker that dies is started again so often, and a block tried; then something kills them all."""
 
