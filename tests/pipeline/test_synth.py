@@ -361,7 +361,7 @@ def test_kill_9_loses_nothing_and_nothing_is_asked_twice(tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.timed
 def test_thousands_of_rows_take_what_the_server_takes_and_no_more_memory(tmp_path: Path) -> None:
-    found = measure(tmp_path, num_rows=4_000, in_flight=64, latency_seconds=1)  # a fast language model
-    assert found.num_requests >= 3_960
+    found = measure(tmp_path, num_rows=3_000, in_flight=64, latency_seconds=1.5)  # a fast language model
+    assert found.num_requests >= 2_970
     assert found.ratio > 0.9
-    assert found.grown_bytes < 12 * 2**20, "3 KiB a row"
+    assert found.grown_bytes < 9 * 2**20, "3 KiB a row"

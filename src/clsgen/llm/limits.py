@@ -62,6 +62,8 @@ class RateLimit:
         Returns:
             The entry of the request, for its number of tokens to be corrected.
         """
+        if self._most_requests is None and self._most_tokens is None:
+            return Use(self._clock(), num_tokens)
         async with self._turn:
             while (delay := self._delay_seconds(num_tokens)) > 0:
                 await self._sleep(min(delay, _LOOK_SECONDS))
