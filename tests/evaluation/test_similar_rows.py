@@ -42,6 +42,7 @@ def test_rows_on_the_edge_of_a_window_are_in_it():
     found = similar_rows([[0.7, 0.3], [0.6, 0.4], [0.5, 0.5]], [0, 1, 1], [0, 1, 2], LABELS)
     assert found.around("yes", 0.35).num_rows == 2
     assert found.around("yes", 0.45).num_rows == 2
+    assert found.bounds(0.41) == (0.36, 0.46)  # as people write them
 
 
 @pytest.mark.parametrize(("num_label", "num_rows"), [(0, 9), (3, 9), (9, 9), (1, 1), (40, 100)])

@@ -52,7 +52,8 @@ class SimilarRows:
     def bounds(self, probability: float) -> tuple[float, float]:
         """From which probability to which these rows were taken."""
         centre = centre_of(probability) / STEPS
-        return max(0.0, centre - self.half_width), min(1.0, centre + self.half_width)
+        low, high = max(0.0, centre - self.half_width), min(1.0, centre + self.half_width)
+        return round(low, 9), round(high, 9)  # 0.46, not 0.45999999999999996
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
