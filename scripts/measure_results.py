@@ -87,7 +87,7 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("config", type=Path)
     run.add_argument("--name", required=True)
-    run.add_argument("--methods", nargs="+", choices=OVERRIDES, default=list(OVERRIDES))
+    run.add_argument("--methods", nargs="+", choices=OVERRIDES, default=["lora", "full", "scratch"])
     run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     run.add_argument("--folds", type=int, default=None)
     run.add_argument("--set", nargs="+", default=[], dest="changes", help="Settings changed for every method.")
@@ -206,7 +206,7 @@ def run_once(config: Path, overrides: Sequence[str], folder: Path) -> None:
     with runs_log(folder).open("a") as handle:
         train = [*clsgen, "train", str(config), *overrides, f"output={folder}", *resume]
         subprocess.run(train, check=True, stdout=handle, stderr=handle)
-        if not resume:
+        if not resume and (folder / "model").exists():  # a training that was told to stop ends without an error too
             write_json_atomic(folder / "seconds.json", round(time.monotonic() - started))
         subprocess.run([*clsgen, "eval", str(folder)], check=True, stdout=handle, stderr=handle)
     print(f"{folder}: {round(time.monotonic() - started)} s", flush=True)

@@ -106,6 +106,24 @@ def test_one_problem_is_one_line(write) -> None:
     assert failure(path) == f"{path}: {rule}"
 
 
+@pytest.mark.parametrize("name", ["Embedded", "embeded", "embbedded"])
+def test_a_misspelt_embedded_is_not_looked_for_on_the_hub(write, name: str) -> None:
+    path = write(f"data: {{task: synthetic-notes}}\nmodel: {{backbone: {name}}}\n")
+    assert failure(path) == f"{path}: model.backbone: the base of the package is spelt embedded; got {name!r}."
+
+
+def test_a_folder_of_a_name_like_embedded_is_a_folder(write, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "Embedded").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = write("data: {task: synthetic-notes}\nmodel: {backbone: Embedded}\n")
+    assert load_config(path).model.backbone == "Embedded"
+
+
+def test_the_embedded_base_has_no_revisions(write) -> None:
+    path = write("data: {task: synthetic-notes}\nmodel: {backbone: embedded, revision: v2}\n")
+    assert failure(path) == f"{path}: model.revision must be null with model.backbone: embedded; got 'v2'."
+
+
 def test_combinations_with_a_faulty_setting_are_not_reported(write) -> None:
     # model.backbone is misspelt: "must name a hub id" would blame the user for what stands there.
     message = failure(write("data: {task: synthetic-notes}\nmodel: {bakbone: gpt2}\n"))

@@ -11,8 +11,10 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import tiny
 from clsgen.data.tokenizer import NUM_RESERVED, ROLE_TOKENS
 from clsgen.model import backbone
+from clsgen.model.card import model_card
 from clsgen.model.embedded import EMBEDDED_FOLDER, located
 from clsgen.types import EMBEDDED
 
@@ -100,6 +102,15 @@ def test_the_card_names_sources_licence_and_limits(card):
         assert name in card["text"]
     assert "{" not in card["text"].replace("{'", "")
     assert "creativecommons.org/licenses/by-sa/4.0" in (EMBEDDED_FOLDER / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_models_made_of_it_carry_its_licence(card, tmp_path):
+    bundle = tiny.bundle_of(tiny.dual(tiny.save("llama", tmp_path / "base"), tuning="full"))
+    parts = (bundle.spec, bundle.calibrator, bundle.rule)
+    found = model_card(*parts, base_name=EMBEDDED, tuning="full")
+    assert yaml.safe_load(found.split("---")[1])["license"] == card["license"]
+    assert "| licence | CC BY-SA 4.0, as its base" in found
+    assert "licen" not in model_card(*parts, base_name="org/other", tuning="full")
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from clsgen.pipeline.dry_run import dry_run
 from clsgen.pipeline.evaluate import evaluate_run, remove_evidence
 from clsgen.pipeline.evaluate_files import evaluate_file
 from clsgen.pipeline.folder import RunFolder
+from clsgen.pipeline.prepare import prepare
 from clsgen.pipeline.train import train_run
 from clsgen.pipeline.tune import tune_run
 from clsgen.tasks.synthetic import generate_notes
@@ -470,6 +471,18 @@ def own_data(folder: Path, *, num_rows: int = 200) -> Path:
 
 
 OWN = {"text": ["body"], "label": "answer", "explanation": "why", "group": ["who"]}
+
+
+def test_explanations_too_long_are_counted_in_both_roles_that_learn_or_watch(tmp_path):
+    data = own_data(tmp_path)
+    lines = data.read_text().splitlines()
+    lines[1::3] = [line.replace("and so", "word " * 300) for line in lines[1::3]]
+    data.write_text("\n".join(lines) + "\n")
+    found = prepare(config(tmp_path / "r", data={"task": None, "train": str(data), "columns": OWN}))
+    roles = found.split.roles
+    too_long = {role: sum(len(row.explanation) > 1000 for row in roles[role]) for role in ("train", "validation")}
+    assert min(too_long.values()) > 0
+    assert found.dropped == {"explanation_too_long": sum(too_long.values())}
 
 
 def test_own_table_with_yes_and_no_labels_end_to_end(tmp_path, command):

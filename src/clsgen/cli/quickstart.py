@@ -29,6 +29,8 @@ def quickstart(
     quiet_libraries()
     configs = quickstart_configs(output)
     check_free(configs, output)
+    if len(configs) == 1:
+        console.print("CliniFact's files are not at hand: on generated notes alone (docs/how-to/tasks.md).")
     for config in configs:
         console.rule(str(config.data.task))
         with row_progress("predicting") as on_progress:
@@ -48,10 +50,11 @@ def _show(shown: Shown) -> None:
     answer.append(f"   label: {example.label}")
     if "risk" in example.metadata:
         answer.append(f", true risk {example.metadata['risk']:.2f}")
-    answer.append(f"\n\n{prediction.explanation}")
+    answer.append(f"\n\n{prediction.explanation}\nThe text's answer: {prediction.stated_label or 'none'}")
     answer.append(f"\n\n{CONTRACT_SENTENCE}", style="dim")
     console.print(Panel(answer, title="the probability, then the reason", expand=False))
     if (rli := shown.result["explanations"]["rli"]["value"]) is not None:
-        console.print(f"Text and decision agree on {1 - rli:.0%} of the test rows; this is one of them.")
+        here = "this is one of them" if prediction.agreement else "this is none of them"
+        console.print(f"The text's answer is the decision on {1 - rli:.0%} of the explained test rows; {here}.")
     for name in ("metrics.json", "predictions.jsonl", "model"):
         console.print(f"{name}: {shown.run / name}", soft_wrap=True)

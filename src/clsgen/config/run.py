@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
+from pathlib import Path
 
 from pydantic import Field, model_validator
 
@@ -12,6 +14,7 @@ from clsgen.config.prediction import CalibrationSettings, EvaluateSettings, Pred
 from clsgen.config.section import Section
 from clsgen.config.teacher import TeacherSettings
 from clsgen.config.training import TrainSettings
+from clsgen.types import EMBEDDED
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """A question's name, which is a folder's."""
@@ -79,6 +82,10 @@ class RunConfig(Section):
             problems.append("model.backbone must be null with model.init: scratch. Remove one of the two.")
         if model.init == "pretrained" and model.backbone is None:
             problems.append("model.backbone must be embedded, a hub id or a path; or set model.init: scratch.")
+        if model.backbone == EMBEDDED and model.revision is not None:
+            problems.append(f"model.revision must be null with model.backbone: embedded; got {model.revision!r}.")
+        if _is_misspelt(model.backbone):
+            problems.append(f"model.backbone: the base of the package is spelt embedded; got {model.backbone!r}.")
         if model.init == "scratch" and model.tuning != "full":
             problems.append(f"model.tuning must be full with model.init: scratch; got {model.tuning!r}.")
         if model.tuning == "activated" and self.train.gradient_checkpointing:
@@ -113,3 +120,10 @@ class RunConfig(Section):
         if train.kl_weight > 0 and train.explanation_weight == 0:
             problems.append("train.kl_weight acts at explanation positions; set train.explanation_weight above 0.")
         return problems
+
+
+def _is_misspelt(backbone: str | None) -> bool:
+    """Whether it is almost `embedded`; asked on the hub, it would be looked for in vain."""
+    if backbone is None or backbone == EMBEDDED or Path(backbone).exists():
+        return False
+    return bool(get_close_matches(backbone.lower(), [EMBEDDED], cutoff=0.85))

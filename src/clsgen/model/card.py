@@ -6,8 +6,9 @@ from pathlib import Path
 
 from clsgen.model.calibrator import Calibrator
 from clsgen.model.decision import DecisionRule
-from clsgen.types import CONTRACT_SENTENCE, TaskSpec
+from clsgen.types import CONTRACT_SENTENCE, EMBEDDED, TaskSpec
 
+_EMBEDDED_LICENCE = "cc-by-sa-4.0"
 _RESTRICTED = "**Restricted: made from data under an access agreement. Do not share it outside that agreement.**"
 
 
@@ -50,8 +51,11 @@ def model_card(spec: TaskSpec, calibrator: Calibrator, rule: DecisionRule, *, ba
     )
     if rule.abstention is not None:
         threshold += f" Rows may be left undecided (policy `{rule.abstention.policy}`)."
+    is_embedded = base_name == EMBEDDED  # of other bases nothing is known here
+    front = f"license: {_EMBEDDED_LICENCE}\n" if is_embedded else ""
+    licence = "\n| licence | CC BY-SA 4.0, as its base, whose card in the package names the sources |" * is_embedded
     return f"""---
-library_name: clsgen
+{front}library_name: clsgen
 pipeline_tag: text-classification
 tags: [clsgen, text-classification, calibration, explanation]
 ---
@@ -67,7 +71,7 @@ the language head writes a reason. {CONTRACT_SENTENCE}
 | base | {base_name} |
 | tuning | {tuning} |
 | calibrator | {calibrator.method}, fitted on {calibrator.num_rows} rows |
-| decision | {threshold} |
+| decision | {threshold} |{licence}
 
 ```python
 from clsgen import Classifier

@@ -138,7 +138,7 @@ def _encoded(config: RunConfig, rows: _Rows, built: Built) -> Prepared:
         built=built,
         train=train,
         validation=validation,
-        dropped=dict(Counter(rows.dropped) + Counter(train.dropped)),
+        dropped=dict(Counter(rows.dropped) + Counter(train.dropped) + Counter(validation.dropped)),
         sources=rows.sources,
         has_explanations=has_explanations,
         class_weights=rows.class_weights,
