@@ -208,7 +208,7 @@ class OpenAIChat:
         )
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):  # the SDK's own is between two bytes
-                # Not chat.completions.create, which matches each message with every type that it knows: a third of
+                # Not chat.completions.create, which matches each message with every type that it knows: a fifth of
                 # the processor's time of a request.
                 completion = await self._sdk.post(
                     "/chat/completions",
