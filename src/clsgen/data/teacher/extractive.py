@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import block_diag
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -84,15 +84,12 @@ class ExtractiveTeacher:
             min_df=_min_df(len(rows)),
             sublinear_tf=True,
         )
-        vectorizer.fit([sentence for document in sentences for sentence in document])
-        documents_NV = vstack(
-            [
-                csr_array(relevance.weights(row.question, document)[None]) @ vectorizer.transform(document)
-                for row, document in zip(rows, sentences, strict=True)
-            ],
+        sentences_SV = vectorizer.fit_transform([sentence for document in sentences for sentence in document])
+        weights_NS = block_diag(
+            [relevance.weights(row.question, document)[None] for row, document in zip(rows, sentences, strict=True)],
             format="csr",
         )
-        coefficients_CV = _coefficients(documents_NV, [str(row.label) for row in rows], spec.labels)
+        coefficients_CV = _coefficients(weights_NS @ sentences_SV, [str(row.label) for row in rows], spec.labels)
         return cls(spec.labels, vectorizer, relevance, coefficients_CV)
 
     def choose(self, example: Example) -> list[str]:
