@@ -34,6 +34,16 @@ def test_clinifact_is_run_only_where_its_files_are(no_shared: Path, tmp_path: Pa
     assert [config.output for config in configs] == [str(tmp_path / "synthetic-notes"), str(tmp_path / "clinifact")]
 
 
+@pytest.mark.parametrize(("is_fast", "num_rows", "epochs"), [(True, 1100, 2.0), (False, 800, 1.0)])
+def test_fewer_notes_are_read_once_where_bfloat16_is_slow(
+    is_fast: bool, num_rows: int, epochs: float, no_shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clsgen.pipeline.quickstart.is_fast_bfloat16", lambda device: is_fast)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (config,) = quickstart_configs(tmp_path)
+    assert (config.data.num_rows, config.train.epochs) == (num_rows, epochs)
+
+
 def test_it_takes_the_place_of_an_earlier_one_and_of_nothing_else(no_shared: Path, tmp_path: Path) -> None:
     configs = quickstart_configs(tmp_path / "q")
     check_free(configs, tmp_path / "q")

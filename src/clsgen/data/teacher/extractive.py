@@ -85,7 +85,7 @@ class ExtractiveTeacher:
             sublinear_tf=True,
         )
         sentences_SV = vectorizer.fit_transform([sentence for document in sentences for sentence in document])
-        weights_NS = block_diag(
+        weights_NS: Any = block_diag(
             [relevance.weights(row.question, document)[None] for row, document in zip(rows, sentences, strict=True)],
             format="csr",
         )
