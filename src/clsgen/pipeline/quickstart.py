@@ -32,7 +32,7 @@ _FEWER_NOTES: dict[str, Any] = {
     # Steps so few undo more of the base than they teach, unless they are small and the head's are not.
     "train": {"epochs": 1.0, "batch_size": 4, "learning_rate": 1e-4, "head_learning_rate": 3e-3},
 }
-"""Where bfloat16 is not fast a row takes some four times as long."""
+"""Where bfloat16 is not fast, a row takes several times as long."""
 _CLINIFACT: dict[str, Any] = {
     # Grouped, so that nothing leaks; the last fold is the one that no large group dominates.
     "data": {
